@@ -1,0 +1,110 @@
+"""Chapter 01: three machines on one bridge, with names, addresses and a way out."""
+
+import pytest
+
+from halab.errors import LabError
+from halab.expect import become, on_every_node, require
+from halab.lab import Lab
+from halab.node import Node
+
+
+@pytest.mark.check(points=1, hint="`ip link add` makes it, `ip link set … up` switches it on", read="ip-link(8)")
+def test_bridge(lab: Lab) -> None:
+    """The bridge is up and has the host's address"""
+    text = lab.host.run("ip -brief -4 addr show dev %s", lab.settings.bridge).stdout
+    want = f"{lab.settings.host_address}/{lab.settings.subnet.prefixlen}"
+    require(want in text.split(), expected=f"{lab.settings.bridge} with {want}", seen=text.strip() or "no such bridge",
+            show=f"ip addr show dev {lab.settings.bridge}")  # fmt: skip
+
+
+@pytest.mark.check(points=1, hint="`node.define()`, then `node.start()`", read="virsh(1), define and start")
+def test_running(lab: Lab) -> None:
+    """Every node runs"""
+    states = lab.each(lambda node: node.state)
+    wrong = {name: state for name, state in states.items() if state != "running"}
+    require(not wrong, expected="every node is running", seen=wrong, show="virsh list --all")
+
+
+@pytest.mark.check(points=2, needs=("running",), hint="the interface's file on that node, then a reboot", read="interfaces(5)")
+def test_addresses(lab: Lab) -> None:
+    """Every node holds its own address, and no other node does"""
+
+    def wrong() -> dict[str, object]:
+        seen = lab.each(lambda node: node.seen_addresses)
+        if None in seen.values():
+            raise LabError("every node's addresses can be seen", seen, "halab status")
+        found: dict[str, object] = {}
+        for node in lab:
+            holders = [name for name, held in seen.items() if held and str(node.address) in held]
+            if holders != [node.name]:
+                found[str(node.address)] = holders
+        return found
+
+    become(wrong, lambda found: not found, within="boot", expected="each node's address is held by that node alone",
+           show="ip -4 addr")  # fmt: skip
+
+
+@pytest.mark.check(points=1, needs=("addresses",), hint="/etc/hostname, then a reboot", read="hostname(5)")
+def test_hostnames(lab: Lab) -> None:
+    """Every node is called by its name, now and after a reboot"""
+
+    def named(node) -> bool:
+        return node.check_output("uname -n; cat /etc/hostname").split() == [node.name] * 2
+
+    on_every_node(lab, named, True, expected="uname -n and /etc/hostname are the node's name", show="uname -n; cat /etc/hostname")
+
+
+@pytest.mark.check(points=2, needs=("addresses",), hint="/etc/hosts must be the same on all nodes", read="hosts(5), getent(1)")
+def test_names(lab: Lab) -> None:
+    """Every node finds every node's address by its name, without a name server"""
+    want = {node.name: str(node.address) for node in lab}
+
+    def found(node: Node) -> dict[str, str]:
+        answers = node.run("for n in %s; do getent -s files ahostsv4 $n | head -n 1; echo; done" % " ".join(want)).stdout.split("\n\n")
+        return {name: answer.split()[0] for name, answer in zip(want, answers, strict=False) if answer.strip()}
+
+    on_every_node(lab, found, want, expected=f"the names of {len(want)} nodes in /etc/hosts", show="getent -s files ahostsv4 NAME")
+
+
+@pytest.mark.check(points=2, needs=("names",), hint="are both plugged into the bridge?", read="ping(8)")
+def test_each_reaches_each(lab: Lab) -> None:
+    """Every node reaches every node by name"""
+    names = [node.name for node in lab]
+
+    def unreached(node) -> list[str]:
+        script = "for n in %s; do ping -q -c 1 -W 2 $n >/dev/null 2>&1 || echo $n; done" % " ".join(names)
+        return node.run(script, timeout=60).stdout.split()
+
+    on_every_node(lab, unreached, [], expected="no name is out of reach", show="ping -c 1 NAME")
+
+
+@pytest.mark.check(points=1, hint="sysctl -w net.ipv4.ip_forward=1", read="ip-sysctl in the kernel's documentation")
+def test_forwarding(lab: Lab) -> None:
+    """The host forwards packets"""
+    require(lab.network.forwarding, expected="net.ipv4.ip_forward is 1", seen="0", show="sysctl net.ipv4.ip_forward")
+
+
+@pytest.mark.check(points=2, needs=("addresses", "forwarding"), hint="the masquerade rule on the host", read="nft(8), NAT statements")
+def test_way_out(lab: Lab) -> None:
+    """Every node reaches the outside world, which sees only the host's address"""
+    url, want = f"http://{lab.settings.outside_address}/", f"hello {lab.settings.uplink_address}"
+    on_every_node(lab, lambda node: node.run("curl -s --max-time 4 %s", url).stdout.strip() or "no answer", want,
+                  expected=f"the server outside says {want!r}", show=f"curl {url}", within="http")  # fmt: skip
+
+
+@pytest.mark.check(points=1, needs=("way_out",), hint="the name server in /etc/resolv.conf", read="resolv.conf(5)")
+def test_resolver(lab: Lab) -> None:
+    """Every node resolves a name of the outside world"""
+    want = str(lab.settings.outside_address)
+    on_every_node(lab, lambda node: (node.run("getent ahostsv4 www.example.org").stdout.split() or ["nothing"])[0], want,
+                  expected=f"www.example.org is {want}", show="getent ahostsv4 www.example.org")  # fmt: skip
+
+
+@pytest.mark.check(points=1, needs=("addresses",), hint="is the lab's repository in /etc/apt/sources.list?", read="apt-get(8)")
+def test_packages(lab: Lab) -> None:
+    """apt-get update works on every node"""
+    update = "apt-get -o APT::Update::Error-Mode=any update >/dev/null 2>&1 && apt-cache policy corosync | grep -q %s"
+    on_every_node(
+        lab, lambda node: node.run(update, lab.settings.host_address).ok, True, expected="apt-get update reaches the lab's repository",
+        show="apt-get update && apt-cache policy corosync",
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Chapter 02: three members that agree on who is here and whether they may act."""
+
+import re
+
+import pytest
+
+from halab import corosync
+from halab.expect import become, describe, on_every_node, remain
+from halab.lab import Lab
+from halab.node import Node
+
+
+@pytest.mark.check(points=1, hint="`systemctl start corosync`; its log says why it does not start", read="corosync(8)")
+def test_service(lab: Lab) -> None:
+    """corosync runs as a service on every node"""
+    on_every_node(lab, lambda node: node.run("systemctl is-active corosync").stdout.strip(), "active", within="daemon",
+                  expected="the service is active", show="systemctl is-active corosync")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=3, needs=("service",), hint="compare corosync.conf and authkey on all nodes; the log names refused packets",
+    read="corosync-cmapctl(8)",
+)  # fmt: skip
+def test_members(lab: Lab) -> None:
+    """Every node sees every node as a member, and goes on seeing it"""
+    want = [node.number for node in lab]
+    on_every_node(lab, corosync.joined, want, within="membership", expected=f"members {want}",
+                  show="corosync-cmapctl runtime.members.")  # fmt: skip
+    remain(lambda: lab.each(corosync.joined), lambda seen: all(ids == want for ids in seen.values()),
+           expected=f"members {want}, steadily", show="corosync-cmapctl runtime.members.")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("members",), hint="quorum { provider: corosync_votequorum }", read="votequorum(5)")
+def test_quorum(lab: Lab) -> None:
+    """Every node has quorum"""
+    on_every_node(lab, corosync.quorate, True, within="membership", expected="quorate", show="corosync-quorumtool -s")
+
+
+@pytest.mark.check(
+    points=2, needs=("quorum",), hint="neither `two_node` nor `expected_votes` belongs into a cluster of three or more",
+    read="votequorum(5)",
+)  # fmt: skip
+def test_majority(lab: Lab) -> None:
+    """A majority is needed, not less: one vote a node, no special rule for two nodes"""
+    n = len(lab.nodes)
+    want = {"votes": [1] * n, "needed": n // 2 + 1, "special rules": []}
+    on_every_node(lab, _voting, want, expected=describe(want), show="corosync-quorumtool -s; corosync-cmapctl | grep quorum")
+
+
+#: Rules of votequorum(5) that let less than a majority act.
+SPECIAL = ("two_node", "last_man_standing", "auto_tie_breaker", "allow_downscale")
+
+
+def _voting(node: Node) -> dict[str, object]:
+    cmap = corosync.cmap(node)
+    nodes = sorted(key for key in cmap if re.fullmatch(r"nodelist\.node\.\d+\.nodeid", key))
+    return {
+        "votes": [int(cmap.get(key.replace(".nodeid", ".quorum_votes"), "1")) for key in nodes],
+        "needed": corosync.needed(node),
+        "special rules": [rule for rule in SPECIAL if cmap.get(f"quorum.{rule}", "0") != "0"],
+    }
+
+
+@pytest.mark.check(
+    points=2, needs=("members",), hint="crypto_cipher and crypto_hash in totem, the same authkey everywhere", read="corosync.conf(5)"
+)
+def test_encryption(lab: Lab) -> None:
+    """What the members say to each other is encrypted"""
+
+    on_every_node(
+        lab, lambda node: corosync.encrypts(corosync.cmap(node)), True, expected="a cipher is set", show="corosync-cmapctl totem."
+    )  # fmt: skip
+    before = lab.each(_encrypted)
+    on_every_node(
+        lab, lambda node: _encrypted(node) > before[node.name], True, expected="encrypted packets are being sent",
+        show="corosync-cmapctl -m stats stats.knet.handle.tx_crypt_packets",
+    )  # fmt: skip
+
+
+def _encrypted(node: Node) -> int:
+    """How many encrypted packets knet has sent since it started."""
+    return int(corosync.cmap(node, "stats").get("stats.knet.handle.tx_crypt_packets", "0"))
+
+
+@pytest.mark.check(points=2, needs=("members",), hint="is every node's address in the nodelist right?", read="corosync-cfgtool(8)")
+def test_links(lab: Lab) -> None:
+    """Every node is connected to every node by its link"""
+
+    def broken(node: Node) -> list[str]:
+        links = corosync.links(corosync.cmap(node, "stats"))
+        others = {other.number for other in lab if other is not node}
+        missing = others - {number for number, _ in links}
+        return [f"node {n}: no link" for n in missing] + [f"node {n} link {k}" for (n, k), up in links.items() if not up and n in others]
+
+    on_every_node(lab, broken, [], within="membership", expected="no broken link", show="corosync-cfgtool -s")
+
+
+@pytest.mark.check(
+    points=2, needs=("members",), hint="leave `consensus` out, then `corosync-cfgtool -R`", read="corosync.conf(5), consensus"
+)
+def test_consensus(lab: Lab) -> None:
+    """Consensus takes at least 1.2 times the token, in force on every node"""
+
+    def short(node: Node) -> str:
+        token, consensus = corosync.timeouts(corosync.cmap(node))
+        return "" if consensus * 10 >= token * 12 else f"token {token} ms, consensus {consensus} ms"
+
+    on_every_node(lab, short, "", expected="consensus is at least 1.2 times the token",
+                  show="corosync-cmapctl runtime.config.totem.")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("service",), hint="copy the file from one node to the others", read="corosync.conf(5)")
+def test_same_configuration(lab: Lab) -> None:
+    """Every node has the same configuration and the same key, on disk as well"""
+
+    def different() -> dict[str, str]:
+        digest = "test -s /etc/corosync/corosync.conf && cat /etc/corosync/{corosync.conf,authkey} | sha256sum"
+        sums = lab.each(lambda node: node.check_output(digest).split()[0])
+        return {} if len(set(sums.values())) == 1 else {name: digest[:12] for name, digest in sums.items()}
+
+    become(different, lambda found: not found, expected="one digest on every node",
+           show="sha256sum /etc/corosync/corosync.conf /etc/corosync/authkey")  # fmt: skip
+
+
+@pytest.mark.check(points=1, needs=("service",), hint="`systemctl enable corosync`", read="systemctl(1)")
+def test_starts_at_boot(lab: Lab) -> None:
+    """corosync starts at boot on every node"""
+    on_every_node(lab, lambda node: node.run("systemctl is-enabled corosync").stdout.strip(), "enabled",
+                  expected="enabled", show="systemctl is-enabled corosync")  # fmt: skip

@@ -1,0 +1,94 @@
+"""Chapter 03: pacemaker on all nodes, one DC, a valid configuration."""
+
+import pytest
+
+from halab import pacemaker
+from halab.errors import StudentError
+from halab.expect import become, on_every_node
+from halab.lab import Lab
+from halab.node import Node
+
+
+def _status(node: Node) -> pacemaker.Status | None:
+    try:
+        return pacemaker.status(node)
+    except StudentError:
+        return None
+
+
+@pytest.mark.check(points=1, hint="`systemctl start pacemaker`, after corosync", read="pacemakerd(8)")
+def test_service(lab: Lab) -> None:
+    """pacemaker runs as a service on every node"""
+    on_every_node(lab, lambda node: node.run("systemctl is-active pacemaker").stdout.strip(), "active", within="daemon",
+                  expected="the service is active", show="systemctl is-active pacemaker")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=3, needs=("service",), hint="give it dc-deadtime's time; then look at the membership of chapter 02", read="crm_mon(8)"
+)
+def test_online(lab: Lab) -> None:
+    """Every node sees every node online and ready to run resources"""
+    want = tuple(node.name for node in lab)
+
+    def online(node: Node) -> tuple[str, ...]:
+        seen = _status(node)
+        return seen.ready if seen else ()
+
+    on_every_node(
+        lab,
+        online,
+        want,
+        within="election",
+        expected=f"online, no standby, no maintenance: {', '.join(want)}",
+        show="crm_mon -1",
+    )
+
+
+@pytest.mark.check(points=2, needs=("online",), hint="an election ends within dc-deadtime", read="crmadmin(8)")
+def test_dc(lab: Lab) -> None:
+    """All nodes agree on one DC, and it has quorum"""
+
+    def view() -> set[tuple[str | None, bool]]:
+        return {(s.dc, s.quorum) if s else (None, False) for s in lab.each(_status).values()}
+
+    become(view, lambda seen: len(seen) == 1 and all(dc and quorum for dc, quorum in seen), within="election",
+           expected="one DC, with quorum, in the eyes of every node", show="crm_mon -1 --output-as=xml")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("online",), hint="`crm_verify -L -V` names the error", read="crm_verify(8)")
+def test_verified(lab: Lab) -> None:
+    """The configuration is valid"""
+    on_every_node(lab, lambda node: node.run("crm_verify -L").status, 0, expected="crm_verify ends with 0", show="crm_verify -L -V")
+
+
+@pytest.mark.check(
+    points=1, needs=("online",), hint="a cluster without fencing guesses; chapter 07 ends that",
+    read="Pacemaker Explained, fencing",
+)  # fmt: skip
+def test_no_quorum_policy(lab: Lab) -> None:
+    """A partition without quorum stops its resources"""
+
+    def policy(node: Node) -> str:
+        return pacemaker.nvpairs(pacemaker.cib(node), "crm_config").get("no-quorum-policy", "stop")
+
+    on_every_node(lab, lambda node: policy(node) in ("stop", "fence", "demote", "suicide"), True,
+                  expected="no-quorum-policy is not ignore or freeze", show="crm configure show")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("online",), hint="cibadmin --query on each; the newest wins when they meet", read="cibadmin(8)")
+def test_same_cib(lab: Lab) -> None:
+    """Every node has the same configuration"""
+
+    def different() -> dict[str, str]:
+        sums = lab.each(lambda node: node.check_output("set -o pipefail; cibadmin --query --scope configuration | sha256sum").split()[0])
+        return {} if len(set(sums.values())) == 1 else {name: digest[:12] for name, digest in sums.items()}
+
+    become(different, lambda found: not found, within="membership", expected="one configuration on every node",
+           show="cibadmin --query --scope configuration | sha256sum")  # fmt: skip
+
+
+@pytest.mark.check(points=1, needs=("service",), hint="`systemctl enable pacemaker`", read="systemctl(1)")
+def test_starts_at_boot(lab: Lab) -> None:
+    """pacemaker starts at boot on every node"""
+    on_every_node(lab, lambda node: node.run("systemctl is-enabled pacemaker").stdout.strip(), "enabled",
+                  expected="enabled", show="systemctl is-enabled pacemaker")  # fmt: skip

@@ -1,0 +1,90 @@
+"""Chapter 04: one address, held by one node, by the cluster's will."""
+
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from halab import pacemaker
+from halab.expect import become, describe, holders, on_every_node, remain, require
+from halab.lab import Lab, Sight
+from halab.node import Node
+
+
+def _one(sights: dict[str, Sight]) -> bool:
+    """One holder, and on every other node certainly none."""
+    return sorted(sights.values()) == [Sight.HELD] + [Sight.NOT_HELD] * (len(sights) - 1)
+
+
+@pytest.mark.check(points=2, hint="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 …`", read="ocf_heartbeat_IPaddr2(7)")
+def test_resource(lab: Lab) -> None:
+    """The cluster manages the virtual IP with IPaddr2 and watches it"""
+
+    def configured(node: Node) -> dict[str, object]:
+        found = pacemaker.primitive(pacemaker.cib(node), "ClusterIP") or {}
+        left_alone = "ClusterIP" in pacemaker.status(node).unmanaged
+        return {"agent": found.get("agent"), "ip": found.get("ip"), "watched": bool(found.get("monitor")), "managed": not left_alone}
+
+    want = {"agent": "ocf:heartbeat:IPaddr2", "ip": str(lab.virtual_ip), "watched": True, "managed": True}
+    on_every_node(lab, configured, want, expected=describe(want), show="crm configure show ClusterIP; crm_mon -1")
+
+
+@pytest.mark.check(
+    points=3, hint="an address added by hand is not the cluster's; `ip addr del` it there", read="crm_mon is no evidence: look at the nodes"
+)
+def test_one_holder(lab: Lab) -> None:
+    """Exactly one node holds the virtual IP, seen from outside, and it stays so"""
+    become(lambda: holders(lab), _one, within="resource", expected=f"one node holds {lab.virtual_ip}",
+           show=f"ip -4 addr | grep {lab.virtual_ip}, on every node")  # fmt: skip
+    remain(lambda: holders(lab), _one, expected=f"one node holds {lab.virtual_ip}, steadily",
+           show=f"ip -4 addr | grep {lab.virtual_ip}, on every node")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("resource", "one_holder"), hint="did you move it by hand?", read="crm_mon(8)")
+def test_holder_is_the_clusters(lab: Lab) -> None:
+    """The node that holds it is the one where every node's pacemaker says it runs"""
+
+    def disagreement() -> dict[str, object]:
+        held = tuple(name for name, sight in holders(lab).items() if sight is Sight.HELD)
+        said = lab.each(lambda node: pacemaker.status(node).resources.get("ClusterIP", ()))
+        return {"held by": held, **{f"{name} says": where for name, where in said.items() if where != held}}
+
+    become(disagreement, lambda found: len(found) == 1, within="resource", expected="every node names the holder",
+           show="crm_mon -1 and ip -4 addr")  # fmt: skip
+
+
+@pytest.mark.check(points=2, needs=("one_holder",), hint="who else has this address on the bridge?", read="arping(8)")
+def test_arp(lab: Lab) -> None:
+    """Exactly one machine on the bridge answers for the address: its holder"""
+
+    def answers() -> tuple[set[str], set[str]]:
+        sights = holders(lab)
+        return lab.arp(), {node.mac for node in lab if sights[node.name] is Sight.HELD}
+
+    become(answers, lambda pair: len(pair[0]) == 1 and pair[0] == pair[1], within="resource",
+           expected="one hardware address, the holder's", show=f"arping -I {lab.settings.bridge} {lab.virtual_ip}")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=2, needs=("resource",), hint="`crm configure rsc_defaults resource-stickiness=100`", read="Pacemaker Explained, meta-attributes"
+)
+def test_stickiness(lab: Lab) -> None:
+    """A resource prefers to stay where it is"""
+
+    def sticky(node: Node) -> bool:
+        value = pacemaker.meta(pacemaker.cib(node), "ClusterIP").get("resource-stickiness", "0").lstrip("+")
+        return value == "INFINITY" or (value.isdigit() and int(value) > 0)
+
+    on_every_node(lab, sticky, True, expected="resource-stickiness above 0", show="crm configure show type:rsc_defaults")
+
+
+@pytest.mark.check(points=1, needs=("resource",), hint="`crm resource clear ClusterIP`", read="crm_resource(8), --clear")
+def test_no_leftovers(cib: Element) -> None:
+    """No constraint ties the address to a node"""
+    left = [c["id"] for c in pacemaker.constraints(cib) if c["type"] == "rsc_location" and c.get("rsc") == "ClusterIP"]
+    require(not left, expected="no location constraint on ClusterIP", seen=left, show="crm configure show | grep location")
+
+
+@pytest.mark.check(points=1, needs=("resource",), hint="`crm resource cleanup`, after mending the cause", read="crm_resource(8), --cleanup")
+def test_no_failures(lab: Lab) -> None:
+    """No failed operation is recorded"""
+    on_every_node(lab, lambda node: pacemaker.status(node).failures, (), within="resource", expected="no failure", show="crm_mon -1rf")

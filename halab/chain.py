@@ -1,0 +1,147 @@
+"""The chain: the chapters in order by papermill, each to its graded end.
+
+Runs inside the lab host. A run's folder is `runs/START/`, with the executed notebooks under their own
+names and `report.json`; `runs/latest` points to the newest. What a chapter left behind, the next one
+asks the lab for: the lab is the truth.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from halab import errors
+from halab.errors import HalabError, LabError, StudentError, UsageError
+from halab.lab import Lab
+from halab.report import Chapter, Report, lab_facts
+from halab.wait import seconds
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+RUNS = Path(__file__).parent.parent / "runs"
+#: Seconds that one cell may take.
+CELL_DEADLINE = 300
+
+
+def chapters() -> list[str]:
+    """Names of the chapters, in order: `01-environment`, …"""
+    return [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))]
+
+
+def pick(first: str | None, last: str | None) -> list[str]:
+    """The chapters from `first` to `last`, each a name or its number. Raises UsageError."""
+    names = chapters()
+
+    def index(which: str | None, default: int) -> int:
+        if which is None:
+            return default
+        found = [i for i, name in enumerate(names) if which == name or name.split("-")[0] == which.zfill(2)]
+        if not found:
+            raise UsageError(f"{which} is a chapter", fix="the chapters are " + ", ".join(names))
+        return found[0]
+
+    chosen = names[index(first, 0) : index(last, len(names) - 1) + 1]
+    if not chosen:
+        raise UsageError("--from names a chapter before --to", f"{first} to {last}")
+    return chosen
+
+
+class Run:
+    """One run of the chain: a folder, and a report that grows."""
+
+    def __init__(self, lab: Lab, names: list[str], *, folder: Path | None = None) -> None:
+        self.lab, self.names = lab, names
+        self.folder = folder or RUNS / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        self.path = self.folder / "report.json"
+
+    @property
+    def report(self) -> Report:
+        """Verdicts so far; with none yet, an empty report about this lab."""
+        if self.path.exists():
+            return Report.load(self.path)
+        return Report(schema=1, lab=lab_facts(self.lab.host.about))
+
+    def execute(self, line: Callable[[str], None], cell: Callable[[str, int, int], None] = lambda *_: None) -> int:
+        """Run the chapters; stop at the first that falls short. Returns the exit code of the design."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._point_latest()
+        self.report.save(self.path)
+        for name in self.names:
+            line(f"{name} …")
+            code = self._chapter(name, cell)
+            line(f"{name}: {self._verdict(name, code)}")
+            if code:
+                return code
+        return 0
+
+    def _chapter(self, name: str, cell: Callable[[str, int, int], None]) -> int:
+        target = self.folder / f"{name}.ipynb"
+        s = self.lab.settings
+        os.environ["HALAB_REPORT"] = str(self.path)
+        os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this project's kernel, not one in the user's home
+        try:
+            papermill.execute_notebook(
+                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), engine_name=None, progress_bar=False, cwd=str(NOTEBOOKS),
+                kernel_name="python3", log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
+                config=Config({"KernelManager": {"transport": "ipc"}}),  # no port to listen on, no warning about it
+                parameters={"lab_name": s.name, "engine": s.engine, "nodes": s.nodes},
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            return self._ended_early(name, error.ename, f"cell {error.exec_count}: {error.ename}: {error.evalue}")
+        except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
+            return self._ended_early(name, "LabError", f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        checked = self.report.chapter(name)
+        if not checked.checks:
+            return self._ended_early(name, "LabError", "the chapter ended without being graded")
+        return checked.exit_code
+
+    def _ended_early(self, name: str, kind: str, message: str) -> int:
+        """Say in the run's folder why a chapter stopped; whose fault it is follows from the error's class.
+
+        An error that is not one of ours came from what the cell says: the student's."""
+        (self.folder / f"{name}.error").write_text(message + "\n")
+        code = getattr(getattr(errors, kind, StudentError), "exit_code", StudentError.exit_code)
+        graded = self.report.chapter(name)
+        return max(code, graded.exit_code) if graded.checks else code
+
+    def _verdict(self, name: str, code: int) -> str:
+        chapter: Chapter = self.report.chapter(name)
+        word = {0: "passed", 1: "falls short", 3: "the lab failed"}[code]
+        error = self.folder / f"{name}.error"
+        why = f" ({error.read_text().splitlines()[0]})" if error.exists() else ""
+        return f"{word}, {chapter.points:g} of {chapter.max_points:g} points{why}"
+
+    def _point_latest(self) -> None:
+        link = RUNS / "latest"
+        if self.folder.parent == RUNS:
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.folder.name)
+
+
+def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
+    """Bring the lab to the start of a chapter, by replaying the chapters before it from nothing.
+
+    Each replayed chapter is graded as always, so the state is verified by the checks of the chapter
+    before. Raises LabError when one of them does not pass."""
+    names = chapters()
+    before = names[: names.index(pick(chapter, chapter)[0])]
+    lab.down()
+    if not before:
+        return
+    folder = lab.settings.folder / "keys" / "reset"
+    shutil.rmtree(folder, ignore_errors=True)
+    if Run(lab, before, folder=folder).execute(line):
+        raise LabError(f"the replay reaches the start of {chapter}", f"see {folder}", "halab down; halab up")
+
+
+def _plain(path: Path) -> str:
+    """papermill formats braces in a path."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+__all__ = ["HalabError", "Run", "chapters", "pick", "reset"]

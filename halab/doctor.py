@@ -1,0 +1,93 @@
+"""What this machine has and lacks for a lab, one finding a line."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from halab import cgroups
+from halab.errors import MachineLacks
+from halab.image import Image
+from halab.settings import Settings
+
+#: program -> Debian package that has it.
+PROGRAMS = {
+    "mmdebstrap": "mmdebstrap", "libvirtd": "libvirt-daemon", "virtlogd": "libvirt-daemon", "virsh": "libvirt-clients",
+    "ip": "iproute2", "nft": "nftables", "arping": "arping", "dnsmasq": "dnsmasq-base", "unshare": "util-linux",
+    "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps", "mount": "mount",
+}  # fmt: skip
+#: MiB free for the image and the nodes' writes; MiB of memory for three nodes and the notebooks.
+DISK, MEMORY = 2048, 2048
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    ok: bool
+    seen: str
+    fix: str = ""
+
+    def json(self) -> dict:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything, in the order in which a lab would need it."""
+    return [*_privilege(), *_programs(), *_kernel(), *_room(settings), *_image(settings)]
+
+
+def require(settings: Settings) -> None:
+    """Raises MachineLacks for the first thing that a lab can't do without."""
+    for finding in [*_privilege(), *_programs(), *_kernel()]:
+        if not finding.ok:
+            raise MachineLacks(f"this machine has {finding.what}", finding.seen, finding.fix)
+
+
+def _privilege() -> Iterator[Finding]:
+    how = "root" if os.geteuid() == 0 else "sudo" if shutil.which("sudo") else ""
+    yield Finding("root or sudo", bool(how), how or "neither", "run halab as root, or install sudo")
+
+
+def _programs() -> Iterator[Finding]:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for program, package in PROGRAMS.items():
+        found = shutil.which(program, path=path)
+        yield Finding(program, bool(found), found or "not found", f"make setup (or: apt-get install {package})")
+    driver = next(Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_lxc.so"), None)
+    fix = "make setup (or: apt-get install libvirt-daemon-driver-lxc)"
+    yield Finding("libvirt's lxc driver", bool(driver), str(driver or "not found"), fix)
+
+
+def _kernel() -> Iterator[Finding]:
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    allowed = limit.exists() and int(limit.read_text()) > 0
+    yield Finding("user namespaces", allowed, "allowed" if allowed else "not allowed", "sysctl -w user.max_user_namespaces=10000")
+    overlay = "overlay" in Path("/proc/filesystems").read_text() or _module("overlay")
+    yield Finding("the overlay file system", overlay, "yes" if overlay else "not in this kernel", "a kernel with CONFIG_OVERLAY_FS")
+    major, minor = map(int, os.uname().release.split(".")[:2])
+    new = (major, minor) >= (5, 19)
+    yield Finding("a kernel with idmapped mounts on overlay's lower layer (5.19)", new, os.uname().release, "a newer kernel")
+    layout = "v2" if cgroups.pure_v2() else "v1" if cgroups.hierarchies() else "none"
+    yield Finding("cgroups", layout != "none", layout, "mount the cgroup file systems")
+
+
+def _module(name: str) -> bool:
+    return next(Path("/lib/modules", os.uname().release).glob(f"**/{name}.ko*"), None) is not None
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    for folder in (settings.cache, settings.state):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        free = shutil.disk_usage(there).free >> 20
+        setting = "cache" if folder == settings.cache else "state"
+        yield Finding(f"{DISK} MiB free for {folder}", free >= DISK, f"{free} MiB", f"free some disk, or set {setting}")
+    memory = psutil.virtual_memory().available >> 20
+    yield Finding(f"{MEMORY} MiB of memory", memory >= MEMORY, f"{memory} MiB", "close other programs")
+
+
+def _image(settings: Settings) -> Iterator[Finding]:
+    image = Image(settings)
+    yield Finding("the golden image", image.built, str(image), "halab image")

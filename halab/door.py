@@ -1,0 +1,154 @@
+"""Getting in: root by sudo, the lab host started, and the same command again inside it.
+
+Outside the lab host a command only prepares; what it is about happens inside, as the lab's owner.
+"""
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+from rich.console import Console as Screen
+
+from halab import doctor as machine
+from halab.engine import pick
+from halab.errors import HostDown, MachineLacks, UsageError
+from halab.host import Host
+from halab.image import Image
+from halab.lab import Lab, current
+from halab.settings import PREFIX, Settings, load
+
+screen = Screen(highlight=False, soft_wrap=True)
+
+
+def interrupted(number: int, frame: object) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does, once: what it started is ended in order."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def as_root() -> None:
+    """Go on as root: this same command again, through sudo. Raises MachineLacks without sudo."""
+    if os.geteuid() == 0:
+        return
+    if not shutil.which("sudo"):
+        raise MachineLacks("root or sudo", f"user {pwd.getpwuid(os.getuid()).pw_name}, no sudo", "run halab as root")
+    kept = [f"{k}={v}" for k, v in os.environ.items() if k.startswith(PREFIX)]
+    if subprocess.run(["sudo", "env", "true"], check=False).returncode:
+        raise MachineLacks("sudo lets you become root", "it refused", "run halab as root, or as a user whom sudo allows")
+    os.execvp("sudo", ["sudo", "env", *kept, sys.executable, "-m", "halab", *sys.argv[1:]])
+
+
+def owner() -> pwd.struct_passwd:
+    """Who asked: the user behind sudo, or root itself."""
+    return pwd.getpwuid(int(os.environ.get("SUDO_UID", os.getuid())))
+
+
+def go_in(host: Host, *argv: str) -> int:
+    """Run `halab ARGV` inside the lab host, and give its exit code."""
+    with subprocess.Popen(host.door(sys.executable, "-m", "halab", *argv), pass_fds=host.lock) as door:
+        forward(door.pid)
+        status = door.wait()
+    if status < 0 or host.process is None:
+        raise HostDown(f"lab {host.settings.name} stays up", "it was ended meanwhile", "halab up")
+    return status
+
+
+def forward(door: int) -> None:
+    """Pass an end that is asked of us on to the command behind the door, and wait for it.
+
+    A terminal's Ctrl-C reaches both by itself; `kill` and CI's end of a job reach only this process."""
+
+    def pass_on(number: int, frame: object) -> None:
+        if number == signal.SIGTERM or not sys.stdin.isatty():
+            for inner in psutil.Process(door).children():
+                inner.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+
+
+def enter() -> Lab:
+    """The lab, from inside its host: this process when it is inside, else this command again in there."""
+    lab = current()
+    if not lab.host.inside:
+        as_root()
+        os.execvp("nsenter", lab.host.door(sys.executable, "-m", "halab", *sys.argv[1:]))
+    return lab
+
+
+def go_in_fresh() -> int:
+    """This command again inside a lab host that is started when it is not there; its exit code."""
+    as_root()
+    host = Host(load())
+    with host.locked(waiting):
+        start_host(host)
+    return go_in(host, *sys.argv[1:])
+
+
+def start_host(host: Host) -> None:
+    """Image and lab host, made when they are not there. Needs root."""
+    settings = host.settings
+    pick(settings.engine, host)
+    machine.require(settings)
+    if host.process:  # it keeps the image that it was started with
+        same_settings(host, settings)
+    else:
+        build(Image(settings))
+    host.start(Image(settings), owner())
+
+
+def same_settings(host: Host, settings: Settings) -> None:
+    recorded = host.about["settings"]
+    for key, value in settings.model_dump(mode="json").items():
+        if key != "timeout_scale" and recorded.get(key) != value:
+            started = f"it was started with {key}={recorded.get(key)}"
+            raise UsageError(f"lab {settings.name} runs with {key}={value}", started, "halab down, then halab up")
+
+
+def build(image: Image, *, quiet: bool = False) -> None:
+    """Build the image with a moving line for a person, plain lines for a log."""
+    if image.built:
+        return
+    if quiet or not screen.is_terminal:
+        screen.print(f"building {image} (about a minute)")
+        image.build(lambda text: screen.print(f"  {text}", markup=False) if text.startswith(("I:", "E:")) else None)
+        return
+    with screen.status(f"building {image}") as status:
+        image.build(lambda text: status.update(f"building {image.settings.release}: {text[:90]}"))
+
+
+def waiting() -> None:
+    screen.print("another command changes this lab; waiting for it")
+
+
+def printer() -> Callable[[str], None]:
+    return lambda text: screen.print(text, markup=False)
+
+
+def run_lock(lab: Lab) -> Path:
+    return lab.keys.folder / "run.lock"
+
+
+class only_run:
+    """One run at a time in a lab. Raises UsageError when another one goes on."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.path = run_lock(lab)
+
+    def __enter__(self) -> None:
+        self.file = self.path.open("w")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("one run at a time in a lab", "another one goes on", "wait for it, or `halab down`") from None
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()

@@ -1,0 +1,54 @@
+"""What a node is: the seam between a lab and the machines under it.
+
+An engine answers these questions and nothing else; everything common (define, start, stop, console)
+is libvirt's and stands in `Hypervisor`. A new engine is one module with one class, named in `pick`.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from halab.errors import UsageError
+from halab.host import Host
+from halab.hypervisor import Hypervisor
+from halab.settings import Identity
+
+
+class Engine(Protocol):
+    """One way to have machines."""
+
+    name: str
+    uri: str
+
+    def domain_xml(self, node: Identity) -> str:
+        """The libvirt domain of a node."""
+
+    def make_disk(self, node: Identity, files: Mapping[str, tuple[str, int]]) -> None:
+        """A fresh copy-on-write disk over the golden image, with these files in it (path -> text, mode)."""
+
+    def remove_disk(self, node: Identity) -> None:
+        """Forget what the node wrote; safe when there is none."""
+
+    def disk(self, node: Identity) -> dict[str, str]:
+        """Where the disk's parts are: for people and for tests."""
+
+    def start(self, node: Identity) -> None:
+        """Power on, to the point where libvirt hears what becomes of the machine; one that runs is left alone."""
+
+    def power_off(self, node: Identity) -> None:
+        """Cut the power: nothing in the machine is told. One that is off is left alone."""
+
+    def addresses(self, node: Identity) -> set[str] | None:
+        """The IPv4 addresses that the node's kernel holds, seen from outside; None: cannot be known now."""
+
+
+def pick(name: str, host: Host, hypervisor_for: type[Hypervisor] = Hypervisor) -> tuple[Engine, Hypervisor]:
+    """The engine of that name and the libvirt connection it uses."""
+    from halab.engine_lxc import Lxc
+
+    engines = {"lxc": Lxc}
+    if name not in engines:
+        raise UsageError(f"engine {name} is available", "it is planned, not built yet", "set engine = lxc")
+    engine = engines[name](host)
+    hypervisor = hypervisor_for(engine.uri)
+    engine.hypervisor = hypervisor
+    return engine, hypervisor

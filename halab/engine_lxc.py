@@ -1,0 +1,120 @@
+"""Engine lxc: a node is a container with its own systemd, kernel shared with the machine.
+
+Its disk is an overlay mount: the golden image below, read-only and shared by all nodes; an empty folder
+above, where all writes go. Root in the node is user 1000000 on the machine (see `halab.idmap`).
+"""
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import libvirt
+import libvirt_lxc
+
+from halab import idmap
+from halab.errors import DeadlinePassed, LabError
+from halab.host import Host
+from halab.hypervisor import Hypervisor
+from halab.settings import Identity
+from halab.template import render
+from halab.wait import eventually
+
+#: Ends a file's text in the script that writes it.
+END = "--- end of the file ---"
+
+
+class Lxc:
+    name = "lxc"
+    uri = "lxc:///system"
+    hypervisor: Hypervisor
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def domain_xml(self, node: Identity) -> str:
+        settings = self.host.settings
+        return render(
+            "lxc.xml.j2", node=node, memory=settings.memory, bridge=settings.bridge, root=self.disk(node)["root"],
+            arch=platform.machine(), idmap_base=idmap.BASE, idmap_count=idmap.COUNT,
+        )  # fmt: skip
+
+    def disk(self, node: Identity) -> dict[str, str]:
+        base = self.host.folder / "nodes" / node.name
+        lower = self.host.folder / "lower"
+        return {"lower": str(lower), "upper": f"{base}/upper", "work": f"{base}/work", "root": f"{base}/root"}
+
+    def make_disk(self, node: Identity, files: Mapping[str, tuple[str, int]]) -> None:
+        disk = self.disk(node)
+        self.remove_disk(node)
+        owner = f"{idmap.BASE}:{idmap.BASE}"
+        lines = ["set -e", 'mkdir -p "$upper" "$work" "$root"']
+        for path, (text, mode) in files.items():
+            target = f'"$upper"{shlex.quote(path)}'
+            lines += [f"mkdir -p $(dirname {target})", f"cat > {target} <<'{END}'\n{text.rstrip()}\n{END}", f"chmod {mode:o} {target}"]
+        lines += [f'chown -R {owner} $(dirname "$upper")']
+        lines += ['mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$work" "$root"']
+        variables = "; ".join(f"{key}={shlex.quote(value)}" for key, value in disk.items())
+        result = self.host.run("sh -s", input=f"{variables}\n{chr(10).join(lines)}\n".encode())
+        if not result.ok:
+            raise LabError(f"the disk of {node.name} is made", result.stderr.strip(), "halab doctor")
+
+    def remove_disk(self, node: Identity) -> None:
+        disk = self.disk(node)
+        self.host.run("umount -l %s 2>/dev/null; rm -rf %s", disk["root"], str(PurePosixPath(disk["root"]).parent))
+
+    def start(self, node: Identity) -> None:
+        """Start it again when libvirtd lost the container's monitor (seen about once in twenty starts of
+        libvirt 9.0: its first message can come before libvirtd listens). libvirtd would never learn that
+        such a container rebooted or ended."""
+        for _ in range(3):
+            self.hypervisor.start(node.name)
+            try:
+                eventually(lambda: self._monitored(node), within=2, every=0.02, what=f"libvirtd hears {node.name}")
+                return
+            except DeadlinePassed:
+                self.hypervisor.destroy(node.name)
+        raise LabError(f"libvirtd hears {node.name}", "three starts without its first message", "halab down; halab up")
+
+    def power_off(self, node: Identity) -> None:
+        """libvirt's destroy alone is no power cut: it sends SIGTERM to every process of a container and
+        SIGKILL only 1.6 s later, time enough for pacemaker to ask the cluster for its own shutdown. The
+        death of the container's first process ends all others at once (pid_namespaces(7)); destroy is
+        for one that can't die, such as a suspended one."""
+        controller = self.hypervisor.pid(node.name)
+        if controller is None:
+            return
+        self.host.run("kill -KILL $(cat /proc/%s/task/%s/children)", controller, controller)
+        try:
+            eventually(lambda: self.hypervisor.pid(node.name) is None, within=5, every=0.05)
+        except DeadlinePassed:
+            self.hypervisor.destroy(node.name)
+
+    def _monitored(self, node: Identity) -> bool:
+        """libvirtd knows the container's first process only from the monitor's first message."""
+        domain = self.hypervisor.domain(node.name)
+        try:
+            for descriptor in libvirt_lxc.lxcOpenNamespace(domain, 0):
+                os.close(descriptor)
+            return True
+        except libvirt.libvirtError:
+            return False
+
+    def addresses(self, node: Identity) -> set[str] | None:
+        controller = self.hypervisor.pid(node.name)
+        if controller is None:  # no running kernel holds nothing
+            return set()
+        # The container's first process is the one child of libvirt's controller for it.
+        inner = f"nsenter -t $(cat /proc/{controller}/task/{controller}/children) -n ip -j -4 addr"
+        result = self.host.run(inner, timeout=5)
+        return parse_addresses(result.stdout) if result.ok else None
+
+
+def parse_addresses(text: str) -> set[str] | None:
+    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
+    try:
+        return {info["local"] for link in json.loads(text) for info in link.get("addr_info", [])}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,254 @@
+"""The lab host: private namespaces with their own libvirtd, where the nodes live and the notebooks run.
+
+Its life is apart from that of the nodes: `up` on the machine starts it, chapter 01 makes the nodes in
+it, `down` on the machine ends it. When its first process dies, everything in it dies with it.
+"""
+
+import base64
+import grp
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from halab import cgroups
+from halab.command import Result, quote
+from halab.errors import DeadlinePassed, HostDown, ImageError, LabError, UsageError
+from halab.image import Image
+from halab.lock import lock
+from halab.settings import PREFIX, Settings
+from halab.wait import eventually, seconds
+
+INSIDE = "HALAB_INSIDE"
+#: MiB without which nodes don't even boot (`halab doctor` asks for what the chapters need).
+ROOM = 64
+NO_ROOM = "free some disk, or set HALAB_STATE to a folder on another one"
+#: Everything of a lab host is in namespaces of its own but the user's files.
+NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup")
+
+
+class Host:
+    """The lab host of one lab, seen from anywhere: outside (as root) or inside (as the lab's owner)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = settings.folder
+        #: The lock's descriptor while this process holds it: a command that goes on for it holds it too.
+        self.lock: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<lab host {self.settings.name}: {'running' if self.running else 'not running'}>"
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def about(self) -> dict:
+        """What `start` recorded: settings, image, owner, instance, start time. Raises HostDown."""
+        try:
+            return json.loads((self.folder / "host.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            raise HostDown(f"lab {self.settings.name} is running", "no lab host", "halab up") from None
+
+    @property
+    def inside(self) -> bool:
+        """True when this process runs in this lab host."""
+        return os.environ.get(INSIDE) == self.settings.name and Path("/run/halab/lab").exists()
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The process that holds the namespaces, by pid and start time as recorded; None when it is gone."""
+        try:
+            recorded = json.loads((self.folder / "process.json").read_text())
+            process = psutil.Process(recorded["pid"])
+        except (OSError, json.JSONDecodeError, psutil.NoSuchProcess):
+            return None
+        alive = abs(process.create_time() - recorded["started"]) < 1 and process.status() != "zombie"
+        return process if alive else None
+
+    @property
+    def running(self) -> bool:
+        return self._answers() if self.inside else self.process is not None and self._answers()
+
+    # -- commands as root in it ---------------------------------------------------------------------
+
+    def run(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> Result:
+        """Run a shell command as root in the lab host; `%s` are replaced by quoted arguments.
+
+        Never raises for an exit status. Raises HostDown, DeadlinePassed (after `timeout` seconds, times
+        HALAB_TIMEOUT_SCALE).
+        """
+        line, timeout = quote(command, *args), seconds(timeout)
+        request = {"argv": ["sh", "-c", line], "timeout": timeout}
+        if input is not None:
+            request["input"] = base64.b64encode(input).decode()
+        answer = self._ask(request, timeout + 5)
+        if "error" in answer:
+            error = DeadlinePassed if answer["error"] == "DeadlinePassed" else LabError
+            raise error(f"lab host: `{line}` within {timeout:g} s", answer["message"])
+        return Result("host", line, answer["status"], answer["stdout"], answer["stderr"])
+
+    def check_output(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> str:
+        """Like `run`, but gives stdout and raises LabError when the exit status is not 0."""
+        return self.run(command, *args, timeout=timeout, input=input).check(LabError)
+
+    def _ask(self, request: dict, timeout: float) -> dict:
+        try:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(timeout)
+                link.connect(str(self.settings.socket))
+                link.sendall(json.dumps(request).encode() + b"\n")
+                line = link.makefile("rb").readline()
+        except OSError as error:
+            raise HostDown("the lab host answers", error, "halab up") from None
+        if not line:
+            raise HostDown("the lab host answers this user", "it closed the connection", "halab status")
+        return json.loads(line)
+
+    def _answers(self) -> bool:
+        try:
+            return self.run("true", timeout=5).ok
+        except LabError:
+            return False
+
+    # -- its life -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """One command at a time changes a lab; a second one calls `waiting` and waits for the first."""
+        self.settings.state.mkdir(parents=True, exist_ok=True)
+        path = self.settings.state / f".{self.settings.name}.lock"
+        with lock(path, waiting) as file:
+            self.lock = (file.fileno(),)
+            try:
+                yield
+            finally:
+                self.lock = ()
+
+    def start(self, image: Image, owner: pwd.struct_passwd) -> None:
+        """Start the lab host, or mend one that is half there. Needs root. Raises LabError."""
+        self._refuse_strangers(owner)
+        self._room()
+        if self.process:
+            self._until_it_answers(lambda: self.process is not None)
+            self._mend()
+            return
+        self.remove()
+        try:
+            self.folder.mkdir(parents=True)
+            self._record(image, owner)
+            self._launch()
+        except BaseException as error:
+            self.remove()
+            if isinstance(error, OSError):
+                raise LabError(f"the lab's files are written in {self.folder}", error, NO_ROOM) from None
+            raise
+
+    def end(self) -> None:
+        """Kill the lab host, and with it everything in it. Needs root; safe when there is none."""
+        if process := self.process:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                process.wait(15)
+
+    def remove(self) -> None:
+        """End the lab host, and remove what it kept. Needs root; safe when there is none."""
+        self.end()
+        eventually(self._no_cgroups, within=15, what=f"the cgroup folders of lab {self.settings.name} removed")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def door(self, *argv: str) -> list[str]:
+        """The command line that runs `argv` inside the lab host as the lab's owner. Needs root."""
+        try:
+            first = self.process.children()[0].pid  # type: ignore[union-attr]
+        except (AttributeError, IndexError, psutil.NoSuchProcess):
+            raise HostDown(f"lab {self.settings.name} is running", "no lab host", "halab up") from None
+        about = self.about
+        owner = pwd.getpwuid(about["uid"])
+        env = {INSIDE: self.settings.name, "HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
+        # What halab.toml said where the command was given; in there the working directory is another.
+        env |= {f"{PREFIX}{k.upper()}": str(getattr(self.settings, k)) for k in ("name", "state", "timeout_scale")}
+        user = [] if about["uid"] == 0 else ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"]
+        return [
+            *("nsenter", f"--target={first}", *NAMESPACES, "--"),
+            *user,
+            *("env", "-C", os.getcwd(), *(f"{k}={v}" for k, v in env.items())),
+            *argv,
+        ]
+
+    def _refuse_strangers(self, owner: pwd.struct_passwd) -> None:
+        try:
+            uid = self.about["uid"]
+        except HostDown:
+            return
+        if self.running and uid != owner.pw_uid:
+            name = pwd.getpwuid(uid).pw_name
+            raise UsageError(f"lab {self.settings.name} is yours", f"it is {name}'s", "HALAB_NAME=another halab up")
+
+    def _room(self) -> None:
+        free = shutil.disk_usage(self.settings.state).free >> 20
+        if free < ROOM:
+            raise LabError(f"{ROOM} MiB for the lab in {self.settings.state}", f"{free} MiB left on that disk", NO_ROOM)
+
+    def _record(self, image: Image, owner: pwd.struct_passwd) -> None:
+        about = {
+            "settings": self.settings.model_dump(mode="json"),
+            "image": str(image.folder),
+            "image_digest": image.contents,
+            "uid": owner.pw_uid,
+            "group": grp.getgrgid(owner.pw_gid).gr_name,
+            "instance": secrets.token_hex(4),
+            "start": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        (self.folder / "host.json").write_text(json.dumps(about, indent=1))
+        keys = self.folder / "keys"
+        keys.mkdir(mode=0o700)
+        os.chown(keys, owner.pw_uid, owner.pw_gid)
+
+    def _launch(self) -> None:
+        # The holder records itself and holds the lock until it did: nobody can kill us in between.
+        with (self.folder / "host.log").open("wb") as output:
+            holder = subprocess.Popen(
+                [sys.executable, "-m", "halab.warden", str(self.folder), "hold", *map(str, self.lock)],
+                cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                pass_fds=self.lock,
+            )  # fmt: skip
+        self._until_it_answers(lambda: holder.poll() is None)
+
+    def _until_it_answers(self, lives: Callable[[], bool]) -> None:
+        log = self.folder / "host.log"
+        try:
+            eventually(lambda: not lives() or self._answers(), within="boot", every=0.02)
+        except DeadlinePassed:
+            raise LabError("the lab host answers within its time", _tail(log), "halab down, then halab up") from None
+        if not lives():
+            raise LabError("the lab host starts", _tail(log), "halab doctor")
+
+    def _mend(self) -> None:
+        """libvirtd is the one daemon of the lab host that nodes survive: start it again when it is gone."""
+        image = Path(self.about["image"])
+        if not (image / "rootfs" / "sbin").exists():
+            raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
+        if self.run("virsh version").ok:
+            return
+        self.check_output("%s -m halab.warden %s libvirtd", sys.executable, self.folder)
+
+    def _no_cgroups(self) -> bool:
+        try:
+            cgroups.remove(self.settings.name)
+        except OSError:
+            return False  # the kernel is still ending the last processes
+        return True
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else "no log"

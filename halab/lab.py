@@ -1,0 +1,181 @@
+"""The lab: the topology as data, and what runs it.
+
+`Lab(settings)` touches nothing. `up` and `down` concern the nodes and their network; the lab host has
+a life of its own (`halab.host`).
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from halab.engine import Engine, pick
+from halab.errors import HalabError, HostDown, LabError, UsageError
+from halab.host import Host
+from halab.hypervisor import Hypervisor
+from halab.keys import Keys
+from halab.network import Network
+from halab.node import Node
+from halab.settings import Settings, load
+
+T = TypeVar("T")
+
+
+class Sight(StrEnum):
+    """What an observer saw of an address on a node. Unknown is never counted as none."""
+
+    HELD = "held"
+    NOT_HELD = "not held"
+    UNKNOWN = "unknown"
+
+
+class Lab:
+    """N nodes on one bridge."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host = Host(settings)
+        self.nodes = tuple(Node(self, identity) for identity in settings.identities)
+        self.network = Network(self.host)
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return f"<lab {s.name}: {s.nodes} nodes, engine {s.engine}, {s.release}>"
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, which: int | str) -> Node:
+        return self.node(which)
+
+    @cached_property
+    def _engine(self) -> tuple[Engine, Hypervisor]:
+        return pick(self.settings.engine, self.host)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine[0]
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        return self._engine[1]
+
+    @cached_property
+    def keys(self) -> Keys:
+        return Keys(self.settings.folder / "keys")
+
+    @property
+    def virtual_ip(self) -> IPv4Address:
+        return self.settings.virtual_ip
+
+    def node(self, which: int | str) -> Node:
+        """The node of that number (from 1) or name. Raises UsageError."""
+        for node in self.nodes:
+            if which in (node.number, node.name):
+                return node
+        raise UsageError(f"{which} is a node of this lab", fix="the nodes are " + ", ".join(n.name for n in self.nodes))
+
+    def each(self, do: Callable[[Node], T], nodes: tuple[Node, ...] | None = None) -> dict[str, T]:
+        """`do(node)` on all nodes at once; name -> result. Raises the first error, after all have ended."""
+        nodes = self.nodes if nodes is None else nodes
+        with ThreadPoolExecutor(max(len(nodes), 1)) as pool:
+            futures = {node.name: pool.submit(do, node) for node in nodes}
+        return {name: future.result() for name, future in futures.items()}
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def up(self, line: Callable[[str], None] = lambda text: None) -> None:
+        """Network and nodes with their identity, to the point where all answer SSH (the end of chapter 01).
+
+        What is there already is kept: a defined node has a whole disk and is only started."""
+        line("network")
+        self.network.up()
+        self.keys.user, self.keys.known_hosts(self.settings.identities)  # made here once, before the threads
+        self.each(lambda node: self._up(node, line))
+
+    def _up(self, node: Node, line: Callable[[str], None]) -> None:
+        if node.state == "absent":
+            node.make_disk(configured=True)
+            node.define()
+        elif node.state == "paused":
+            self.hypervisor.resume(node.name)
+        node.start()
+        self.network.plug(node.name)
+        node.wait_for_ssh()
+        line(f"{node.name} answers")
+
+    def down(self, line: Callable[[str], None] = lambda text: None) -> None:
+        """Remove the nodes, their disks and their network; the lab host stays. Safe when there is nothing."""
+        for name in self.hypervisor.names():  # also nodes of a half-finished or larger lab
+            if name not in {node.name for node in self.nodes}:
+                self.hypervisor.destroy(name)
+                self.hypervisor.undefine(name)
+
+        def remove(node: Node) -> None:
+            node.remove()
+            line(f"{node.name} removed")
+
+        self.each(remove)
+        self.network.down()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.each(lambda node: node.close())
+
+    # -- looking from outside -----------------------------------------------------------------------
+
+    def holders(self, address: object = None) -> dict[str, Sight]:
+        """Who holds an address (the virtual IP by default): node name -> Sight, seen from outside the nodes."""
+        wanted = str(address or self.virtual_ip)
+
+        def look(node: Node) -> Sight:
+            try:
+                seen = node.seen_addresses
+            except HalabError:
+                seen = None
+            if seen is None:
+                return Sight.UNKNOWN
+            return Sight.HELD if wanted in seen else Sight.NOT_HELD
+
+        return self.each(look)
+
+    def arp(self, address: object = None) -> set[str]:
+        """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
+        wanted = str(address or self.virtual_ip)
+        result = self.host.run("arping -r -c 2 -w 1 -i %s %s", self.settings.bridge, wanted, timeout=10)
+        if result.status not in (0, 1):  # 1: nobody answered
+            raise LabError(f"arping asks for {wanted}", result.stderr.strip(), "halab doctor")
+        return {line.strip().lower() for line in result.stdout.splitlines() if line.count(":") == 5}
+
+    def status(self) -> dict:
+        """What is true now, for a person and for a program."""
+        running = self.host.running
+        about = self.host.about if running else {}
+        nodes = [
+            {"name": n.name, "address": str(n.address), "state": n.state, "ssh": n.state == "running" and n.answers}
+            for n in self.nodes
+        ] if running else []  # fmt: skip
+        keys = ("instance", "start", "image_digest")
+        return {
+            "name": self.settings.name, "engine": self.settings.engine, "release": self.settings.release,
+            "running": running, **{k: about.get(k) for k in keys}, "nodes": nodes,
+        }  # fmt: skip
+
+
+def current(name: str | None = None, *, engine: str | None = None, nodes: int | None = None) -> Lab:
+    """The lab that this process is in, with the settings it was started with; outside, the configured one.
+
+    What is given must agree with it. Raises UsageError, HostDown.
+    """
+    settings = load()
+    host = Host(settings)
+    if host.inside:
+        settings = Settings(**host.about["settings"])
+    elif name is not None:
+        raise HostDown("this notebook runs inside the lab host", "an ordinary kernel", "halab exec -- jupyter lab")
+    for key, wanted in {"name": name, "engine": engine, "nodes": nodes}.items():
+        if wanted is not None and wanted != getattr(settings, key):
+            raise UsageError(f"the lab has {key}={wanted}", f"it has {key}={getattr(settings, key)}", "halab down; halab up")
+    return Lab(settings)

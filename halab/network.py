@@ -1,0 +1,74 @@
+"""The nodes' network on the lab host: the bridge, forwarding, and the address translation.
+
+The commands are the source's, in today's words: `ip` for ifconfig and ovs-vsctl, `nft` for iptables.
+"""
+
+import json
+
+from halab.host import Host
+
+TABLE = "halab"
+RULES = f"""
+table ip {TABLE} {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat
+    oifname "eth0" masquerade
+  }}
+}}
+"""
+
+
+class Network:
+    def __init__(self, host: Host) -> None:
+        self.host, self.settings = host, host.settings
+
+    def __repr__(self) -> str:
+        return f"<network {self.settings.bridge} {self.settings.subnet}>"
+
+    def create_bridge(self) -> None:
+        """Make the bridge with the host's address, and set it up; safe when it is there."""
+        s = self.settings
+        self.host.check_output(
+            "ip link show %s >/dev/null 2>&1 || ip link add %s type bridge; ip addr replace %s dev %s; ip link set %s up",
+            s.bridge, s.bridge, f"{s.host_address}/{s.subnet.prefixlen}", s.bridge, s.bridge,
+        )  # fmt: skip
+
+    def plug(self, node: str) -> None:
+        """Put the cable of a running node into the bridge: a bridge that was made anew has none."""
+        self.host.check_output("ip link set %s master %s up", node, self.settings.bridge)
+
+    def remove_bridge(self) -> None:
+        self.host.run("ip link del %s", self.settings.bridge)
+
+    @property
+    def forwarding(self) -> bool:
+        """Does the lab host's kernel pass packets on between its interfaces (net.ipv4.ip_forward)?"""
+        return self.host.check_output("sysctl -n net.ipv4.ip_forward").strip() == "1"
+
+    def set_forwarding(self, on: bool) -> None:
+        self.host.check_output("sysctl -q -w net.ipv4.ip_forward=%s", int(on))
+
+    @property
+    def masquerading(self) -> bool:
+        """Is there a masquerade rule for what leaves through the uplink?"""
+        result = self.host.run("nft -j list ruleset ip")
+        rules = json.loads(result.check() or "{}").get("nftables", [])
+        return any("masquerade" in part for item in rules for part in item.get("rule", {}).get("expr", []))
+
+    def set_masquerading(self, on: bool) -> None:
+        """Translate the nodes' addresses to the host's own on the way out (nft(8), NAT statements)."""
+        rules = f"table ip {TABLE} {{}}\ndelete table ip {TABLE}\n"
+        if on:
+            rules += RULES
+        self.host.check_output("nft -f -", input=rules.encode())
+
+    def up(self) -> None:
+        """The state at the end of chapter 01: bridge, forwarding and translation."""
+        self.create_bridge()
+        self.set_forwarding(True)
+        self.set_masquerading(True)
+
+    def down(self) -> None:
+        self.set_masquerading(False)
+        self.set_forwarding(False)
+        self.remove_bridge()

@@ -1,0 +1,160 @@
+"""One machine of the lab: `run`, `check_output`, `put`, `get`, `console`, and its power."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from halab.command import Result, quote
+from halab.console import Console
+from halab.errors import DeadlinePassed, HostKeyRefused, Unreachable
+from halab.settings import Identity
+from halab.ssh import Ssh
+from halab.template import render
+from halab.wait import eventually, seconds
+
+if TYPE_CHECKING:
+    from halab.lab import Lab
+
+#: Files that give a node its identity on the network, by template (interfaces(5), hosts(5), resolv.conf(5)).
+IDENTITY_FILES = {
+    "hostname": "/etc/hostname",
+    "interfaces": "/etc/network/interfaces",
+    "hosts": "/etc/hosts",
+    "resolv.conf": "/etc/resolv.conf",
+}
+
+
+class Node:
+    """A node of a lab. Commands run as root; `%s` in a command are replaced by quoted arguments."""
+
+    def __init__(self, lab: Lab, identity: Identity) -> None:
+        self.lab, self.identity = lab, identity
+        self.number, self.name, self.address, self.mac = identity.number, identity.name, identity.address, identity.mac
+        self._ssh: Ssh | None = None
+
+    def __repr__(self) -> str:
+        return f"<node {self.name} {self.address}>"
+
+    # -- talk to it ---------------------------------------------------------------------------------
+
+    @property
+    def ssh(self) -> Ssh:
+        if self._ssh is None:
+            keys = self.lab.keys
+            self._ssh = Ssh(self.identity, keys.user, keys.known_hosts(self.lab.settings.identities))
+        return self._ssh
+
+    def run(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> Result:
+        """Run a command over SSH; never raises for its exit status.
+
+        `timeout` is total, in seconds times HALAB_TIMEOUT_SCALE. Raises Unreachable, HostKeyRefused, DeadlinePassed."""
+        return self.ssh.run(quote(command, *args), seconds(timeout), input)
+
+    def check_output(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> str:
+        """stdout of a command that must succeed. Also raises CommandFailed."""
+        return self.run(command, *args, timeout=timeout, input=input).check()
+
+    def put(self, content: str | bytes, path: str, mode: int = 0o644) -> None:
+        """Write a file on the node, whole or not at all."""
+        self.ssh.put(content.encode() if isinstance(content, str) else content, path, mode)
+
+    def get(self, path: str) -> bytes:
+        """Read a file from the node. Raises FileNotFoundError."""
+        return self.ssh.get(path)
+
+    def console(self) -> Console:
+        """A root shell on the console: `with node.console() as console: console.run("hostname")`."""
+        return Console(self.lab.hypervisor.uri, self.name)
+
+    @property
+    def answers(self) -> bool:
+        """True when SSH works now; a wrong host key still raises HostKeyRefused."""
+        try:
+            return self.run("true", timeout=5).ok
+        except HostKeyRefused:
+            raise
+        except Unreachable:
+            return False
+
+    def wait_for_ssh(self) -> None:
+        """Raises DeadlinePassed, with what is seen from outside, when it does not within the named wait `boot`."""
+        try:
+            eventually(lambda: self.answers, within="boot", every=0.05, what=f"{self.name} answers SSH")
+        except DeadlinePassed as passed:
+            seen = f"{self.state}, addresses {', '.join(sorted(self.seen_addresses or ())) or 'unknown'}"
+            raise DeadlinePassed(passed.expected, seen, f"halab console {self.name}") from None
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """`running`, `paused`, `shut off` or `absent`."""
+        return self.lab.hypervisor.state(self.name)
+
+    @property
+    def xml(self) -> str:
+        """Its libvirt domain, as `define` gives it to libvirt."""
+        return self.lab.engine.domain_xml(self.identity)
+
+    @property
+    def disk(self) -> dict[str, str]:
+        return self.lab.engine.disk(self.identity)
+
+    @property
+    def identity_files(self) -> dict[str, str]:
+        """path -> text of the files that make it this node."""
+        s = self.lab.settings
+        values = {
+            "node": self.identity, "nodes": s.identities, "netmask": s.subnet.netmask, "gateway": s.host_address,
+            "broadcast": s.subnet.broadcast_address, "nameserver": s.outside_address,
+        }  # fmt: skip
+        return {path: render(f"{name}.j2", **values) for name, path in IDENTITY_FILES.items()}
+
+    @property
+    def seen_addresses(self) -> set[str] | None:
+        """IPv4 addresses that its kernel holds, observed from outside; None: unknown."""
+        return self.lab.engine.addresses(self.identity)
+
+    # -- make it, power -----------------------------------------------------------------------------
+
+    def make_disk(self, *, configured: bool = False) -> None:
+        """A fresh copy-on-write disk. It always carries the SSH keys; `configured`: the identity too."""
+        files = {
+            "/etc/ssh/ssh_host_ed25519_key": (self.lab.keys.host(self.identity), 0o600),
+            "/root/.ssh/authorized_keys": (self.lab.keys.user_public() + "\n", 0o600),
+        }
+        if configured:
+            files |= {path: (text, 0o644) for path, text in self.identity_files.items()}
+        self.lab.engine.make_disk(self.identity, files)
+
+    def define(self) -> None:
+        """`virsh define`: libvirt knows the machine; nothing runs yet."""
+        self.lab.hypervisor.define(self.xml)
+
+    def start(self) -> None:
+        """Power on. One that runs already is left alone."""
+        self.lab.engine.start(self.identity)
+
+    def reboot(self) -> None:
+        """`systemctl reboot` on the console, which needs no network; returns when SSH answers again."""
+        with self.console() as console:
+            console.leave("systemctl reboot")
+        self.close()
+        self.wait_for_ssh()
+
+    def power_off(self) -> None:
+        """Cut the power, as if the cable were pulled: nothing in the node is told."""
+        self.close()
+        self.lab.engine.power_off(self.identity)
+
+    def remove(self) -> None:
+        """Power off, forget the domain and the disk. Safe when there is none."""
+        if self.state != "absent":
+            self.power_off()
+            self.lab.hypervisor.undefine(self.name)
+        self.lab.engine.remove_disk(self.identity)
+
+    def close(self) -> None:
+        if self._ssh:
+            self._ssh.close()
+            self._ssh = None

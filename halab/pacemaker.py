@@ -1,0 +1,137 @@
+"""Facts about pacemaker on one node, from its XML interfaces: `crm_mon` and `cibadmin`.
+
+Quorum and membership are views: ask every node. `crm_mon` says where the cluster believes a resource
+runs; it is no evidence of where an address is (see `Lab.holders`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from halab.errors import StudentError
+
+if TYPE_CHECKING:
+    from halab.node import Node
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `crm_mon` says: dc (name or None), quorum, names of the nodes that are online, in standby, in
+    maintenance; resource id -> nodes where it is active; ids of resources that the cluster does not
+    manage (unmanaged, in maintenance or blocked); one text for each failed operation in the history."""
+
+    dc: str | None
+    quorum: bool
+    online: tuple[str, ...]
+    standby: tuple[str, ...]
+    maintenance: tuple[str, ...]
+    resources: dict[str, tuple[str, ...]]
+    unmanaged: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """Nodes that can run resources: online, neither in standby nor in maintenance."""
+        return tuple(name for name in self.online if name not in self.standby + self.maintenance)
+
+
+def parse_status(text: str) -> Status:
+    """From `crm_mon --output-as=xml`. Raises StudentError when it is no such document or reports an error."""
+    root = _result(text)
+    nodes = root.findall("./nodes/node")
+    dc = root.find("./summary/current_dc")
+    quorum = dc is not None and dc.get("with_quorum") == "true"
+    return Status(
+        dc=dc.get("name") if dc is not None else None,
+        quorum=quorum,
+        online=tuple(sorted(n.get("name", "") for n in nodes if n.get("online") == "true")),
+        standby=tuple(sorted(n.get("name", "") for n in nodes if n.get("standby") == "true")),
+        maintenance=tuple(sorted(n.get("name", "") for n in nodes if n.get("maintenance") == "true")),
+        resources={
+            r.get("id", ""): tuple(n.get("name", "") for n in r.findall("node")) if r.get("active") == "true" else ()
+            for r in root.iterfind(".//resource")
+        },
+        unmanaged=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if _left_alone(r)})),
+        failures=tuple(f"{f.get('op_key')} on {f.get('node')}: {f.get('exitstatus')}" for f in root.findall("./failures/failure")),
+    )
+
+
+def _left_alone(resource: ElementTree.Element) -> bool:
+    flags = (resource.get("managed") == "false", resource.get("maintenance") == "true", resource.get("blocked") == "true")
+    return any(flags)
+
+
+def status(node: Node) -> Status:
+    """The cluster as this node sees it. Raises StudentError when pacemaker does not answer there."""
+    result = node.run("crm_mon -1 --output-as=xml", timeout=20)
+    try:
+        return parse_status(result.stdout)
+    except StudentError as error:
+        seen = result.stderr.strip() or error.seen
+        raise StudentError(f"pacemaker runs on {node.name}", seen, "systemctl status pacemaker") from None
+
+
+def cib(node: Node) -> ElementTree.Element:
+    """The cluster's configuration and state as XML (`cibadmin --query`, the `cib` element)."""
+    result = node.run("cibadmin --query", timeout=20)
+    try:
+        return ElementTree.fromstring(result.stdout)
+    except ElementTree.ParseError:
+        raise StudentError(f"the CIB can be read on {node.name}", result.stderr.strip(), "systemctl status pacemaker") from None
+
+
+def nvpairs(cib: ElementTree.Element, section: str) -> dict[str, str]:
+    """name -> value of the nvpairs below `configuration/SECTION` (crm_config, rsc_defaults, op_defaults)."""
+    return {p.get("name", ""): p.get("value", "") for p in cib.iterfind(f"./configuration/{section}//nvpair")}
+
+
+def primitive(cib: ElementTree.Element, name: str) -> dict[str, str] | None:
+    """agent (`class:provider:type`), its parameters, and `monitor` (the interval); None: no such resource."""
+    for r in cib.iterfind(".//primitive"):
+        if r.get("id") == name:
+            agent = ":".join(filter(None, (r.get("class"), r.get("provider"), r.get("type"))))
+            params = {p.get("name", ""): p.get("value", "") for p in r.iterfind("./instance_attributes/nvpair")}
+            monitors = [op.get("interval", "") for op in r.iterfind("./operations/op") if _watches(op)]
+            return {"agent": agent, **params, "monitor": monitors[0] if monitors else ""}
+    return None
+
+
+def _watches(op: ElementTree.Element) -> bool:
+    return op.get("name") == "monitor" and op.get("enabled", "true") == "true" and milliseconds(op.get("interval", "0")) > 0
+
+
+def meta(cib: ElementTree.Element, name: str) -> dict[str, str]:
+    """The meta attributes in force for a resource: its own, else the defaults."""
+    own = cib.iterfind(f".//*[@id='{name}']/meta_attributes/nvpair")
+    return nvpairs(cib, "rsc_defaults") | {p.get("name", ""): p.get("value", "") for p in own}
+
+
+#: Units of a time in the CIB, in ms (Pacemaker Explained, "Duration"); without a unit: seconds.
+UNITS = {"": 1000, "s": 1000, "sec": 1000, "ms": 1, "msec": 1, "m": 60_000, "min": 60_000, "h": 3_600_000, "hr": 3_600_000}
+
+
+def milliseconds(text: str) -> int:
+    """A time of the CIB in ms (`240s`, `4min`, `240`); 0 for what is no such time."""
+    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip())
+    return int(found[1]) * UNITS.get(found[2], 0) if found else 0
+
+
+def constraints(cib: ElementTree.Element) -> list[dict[str, str]]:
+    """Each constraint as its attributes, and `type`: rsc_location, rsc_colocation, rsc_order, …"""
+    return [{"type": c.tag, **c.attrib} for c in cib.iterfind("./configuration/constraints/*")]
+
+
+def _result(text: str) -> ElementTree.Element:
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise StudentError("an XML answer of pacemaker", str(error)) from None
+    if root.tag != "pacemaker-result":
+        raise StudentError("an XML answer of pacemaker", f"a document <{root.tag}>")
+    code = root.find("status")
+    if code is not None and code.get("code") != "0":
+        raise StudentError("pacemaker answers", code.get("message", ""))
+    return root

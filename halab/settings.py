@@ -1,0 +1,138 @@
+"""The one validated configuration. Nothing else in the project spells an address.
+
+Settings come from `HALAB_*` environment variables, then `halab.toml` in the working directory, then
+the defaults below. Rule of the numbers: node k is `pacemaker` and k in two digits, its address is the
+subnet's 9 + k, the last byte of its MAC is 10 + k written in decimal digits (the handbook's
+pacemaker01 is 192.168.100.10, 52:54:00:9b:d5:11), its corosync node id is k.
+"""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Literal
+from uuid import NAMESPACE_DNS, uuid5
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from halab.errors import UsageError
+
+PREFIX = "HALAB_"
+#: Set by halab itself for the processes that it starts inside the lab host.
+INTERNAL = {"HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a node is: its number k (1 to 16) and what follows from it."""
+
+    number: int
+    name: str
+    address: IPv4Address
+    mac: str
+
+    @property
+    def uuid(self) -> str:
+        """The same for a name always: defining a node again is defining the same machine."""
+        return str(uuid5(NAMESPACE_DNS, self.name))
+
+
+class Settings(BaseSettings):
+    """A lab's configuration; immutable."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file="halab.toml", extra="forbid", frozen=True)
+
+    name: str = Field("halab", pattern=r"^[a-z][a-z0-9-]{0,19}$", description="the lab's name")
+    engine: Literal["lxc", "vm", "ssh"] = Field("lxc", description="what a node is")
+    release: Literal["trixie", "bookworm"] = Field("trixie", description="Debian release of the nodes (13 or 12)")
+    nodes: int = Field(3, ge=2, le=16, description="how many nodes")
+    subnet: IPv4Network = Field(IPv4Network("192.168.100.0/24"), description="the nodes' network, a /24")
+    virtual_ip: IPv4Address = Field(IPv4Address("192.168.100.100"), description="the address the cluster carries")
+    bridge: str = Field("ubuntu_br", pattern=r"^[a-z][a-z0-9_-]{0,14}$", description="the bridge's name")
+    outside: IPv4Network = Field(IPv4Network("203.0.113.0/24"), description="the network that stands for the outside world (RFC 5737)")
+    memory: int = Field(1024, ge=512, le=65536, description="memory of a node, MiB")
+    mirror: str | None = Field(None, description="Debian mirror for building the image; None: the default one")
+    timeout_scale: float = Field(1.0, gt=0, le=100, description="multiplies every wait")
+    state: Path = Field(Path("/var/lib/halab"), description="folder of running labs")
+    cache: Path = Field(Path("/var/cache/halab"), description="folder of built images")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _addresses_do_not_overlap(self) -> "Settings":
+        if self.subnet.prefixlen != 24 or self.outside.prefixlen != 24:
+            raise ValueError("subnet and outside must be /24 networks")
+        if self.subnet.overlaps(self.outside):
+            raise ValueError(f"subnet {self.subnet} and outside {self.outside} overlap")
+        if self.virtual_ip not in self.subnet:
+            raise ValueError(f"virtual_ip {self.virtual_ip} is not in the subnet {self.subnet}")
+        taken = {self.host_address, self.subnet.network_address, self.subnet.broadcast_address}
+        taken |= {self.subnet[9 + k] for k in range(1, 17)}
+        if self.virtual_ip in taken:
+            raise ValueError(f"virtual_ip {self.virtual_ip} overlaps an address of the host or of a node")
+        return self
+
+    @property
+    def host_address(self) -> IPv4Address:
+        """The lab host's end of the bridge."""
+        return self.subnet[1]
+
+    @property
+    def uplink_address(self) -> IPv4Address:
+        """The lab host's address towards the outside world."""
+        return self.outside[1]
+
+    @property
+    def outside_address(self) -> IPv4Address:
+        """The server that stands for the outside world: HTTP, and the nodes' name server."""
+        return self.outside[10]
+
+    @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        return tuple(self.identity(k) for k in range(1, self.nodes + 1))
+
+    def identity(self, k: int) -> Identity:
+        return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
+
+    @property
+    def folder(self) -> Path:
+        """Where this lab keeps what it has while it runs."""
+        return self.state / self.name
+
+    @property
+    def socket(self) -> Path:
+        """Where the lab host answers (`halab.warden`)."""
+        return self.folder / "warden.sock"
+
+
+def load(**given: object) -> Settings:
+    """The settings in force; raises UsageError that names the setting, what it must be and what was given."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | INTERNAL
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise UsageError(f"{unknown[0]} is no setting of halab", fix=f"the settings are {', '.join(Settings.model_fields)}")
+    try:
+        return Settings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("halab.toml is a TOML file", error, "correct that line of halab.toml") from None
+    except ValidationError as error:
+        raise UsageError("the settings are valid", _first(error), "see `halab doctor --settings`") from None
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(p) for p in problem["loc"])
+    given = "" if isinstance(problem.get("input"), dict) else f" (given: {problem.get('input')})"
+    return f"{where}: {problem['msg']}{given}" if where else problem["msg"].removeprefix("Value error, ")

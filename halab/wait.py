@@ -1,0 +1,76 @@
+"""Waiting: one helper with a deadline, one that demands that a state holds, one table of named waits.
+
+A cluster is eventually consistent: a single look proves nothing in either direction. Everything that
+waits in this project goes through `eventually` or `stays`, on the monotonic clock.
+"""
+
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from halab.errors import DeadlinePassed
+from halab.settings import load
+
+T = TypeVar("T")
+
+#: Seconds a state may take to appear, by name; multiplied by HALAB_TIMEOUT_SCALE.
+#: membership and failover follow corosync.conf(5): token + consensus after a loss, with room for
+#: a loaded machine; election follows pacemaker's dc-deadtime (20 s by default).
+WAITS = {
+    "now": 0.0,
+    "fact": 10.0,  # what holds already, on a daemon that may just be busy or starting
+    "daemon": 15.0,
+    "boot": 60.0,
+    "membership": 40.0,
+    "election": 90.0,
+    "resource": 60.0,
+    "failover": 90.0,
+    "http": 20.0,
+}
+
+
+def seconds(within: str | float) -> float:
+    """The length of a wait in seconds: a name from `WAITS` or a number, times HALAB_TIMEOUT_SCALE."""
+    return (WAITS[within] if isinstance(within, str) else within) * load().timeout_scale
+
+
+def eventually(
+    look: Callable[[], T],
+    until: Callable[[T], object] = bool,
+    *,
+    within: str | float,
+    every: float = 0.2,
+    what: str = "the state asked for",
+    retry: tuple[type[Exception], ...] = (),
+) -> T:
+    """Look until `until(value)` is true and return that value.
+
+    `look` is called at least once; exceptions named in `retry` count as "not yet".
+    Raises DeadlinePassed with the last value (or exception) seen.
+    """
+    limit = seconds(within)
+    deadline = time.monotonic() + limit
+    while True:
+        last: object
+        try:
+            value = look()
+            if until(value):
+                return value
+            last = value
+        except retry as error:
+            last = error
+        if time.monotonic() + every > deadline:
+            raise DeadlinePassed(f"{what} within {limit:g} s", last)
+        Event().wait(every)
+
+
+def stays(look: Callable[[], T], holds: Callable[[T], object] = bool, *, samples: int = 3, every: float = 0.3) -> T:
+    """Look `samples` times, `every` seconds apart; return the first value for which `holds` is false,
+    else the last one. The caller compares it, so that the message can name the value."""
+    for left in range(samples - 1, -1, -1):
+        value = look()
+        if not holds(value) or not left:
+            return value
+        Event().wait(every)
+    raise ValueError("samples must be at least 1")

@@ -1,0 +1,73 @@
+"""`make bench`: figures of this machine, printed with what they are measured against. Never a verdict.
+
+Needs root. One lab of its own, from nothing to nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+
+from halab import chain
+from halab.host import Host
+from halab.settings import load
+
+os.environ.setdefault("HALAB_NAME", "bench")
+#: Seconds that the protocols wait by themselves in the five chapters: two power cuts, each token (3.65)
+#: and consensus (4.38) in force; three memberships forming (about 2.5 each); an election (dc-deadtime 2).
+WAITS = 2 * (3.65 + 4.38) + 3 * 2.5 + 2
+
+
+def halab(*argv: str) -> float:
+    """Run a command of halab; its seconds."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "halab", *argv], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def inside(code: str) -> str:
+    argv = [sys.executable, "-m", "halab", "exec", "--", sys.executable, "-c", code]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def memory(host: Host) -> int:
+    """MiB that the nodes' processes take together, shared pages divided (PSS)."""
+    total = 0
+    for process in psutil.process_iter():
+        try:
+            if process.uids().real >= 1_000_000 and host.process in process.parents():
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total >> 20
+
+
+def show(what: str, seen: object, against: str) -> None:
+    print(f"{what:<58} {seen!s:>10}   {against}", flush=True)
+
+
+def main() -> None:
+    def timed(body: str) -> str:
+        return inside(f"import time, halab\nlab = halab.lab()\nt = time.monotonic()\n{body}\nprint(time.monotonic() - t)")
+
+    halab("image")
+    show("lab host from nothing (s)", f"{halab('up', '--empty'):.1f}", "")
+    show("network to SSH on three nodes (s)", f"{float(timed('lab.up()')):.2f}", "bound 2.5; a naive script 1.9")
+    show("`halab up` from nothing (s)", f"{halab('down') * 0 + halab('up'):.1f}", "")
+    show("memory of three idle nodes (MiB, PSS)", memory(Host(load())), "")
+    show("`halab down` (s)", f"{halab('down'):.1f}", "bound 5")
+    show("five chapters from nothing to the last grade (s)", f"{halab('run'):.1f}", "bound 75; a bare script 30 to 48")
+    show("  of which the protocols' own waits (s)", f"{WAITS:.1f}", "token + consensus, joining, election")
+    show("memory of three nodes with Apache and the cluster", memory(Host(load())), "")
+    for name in chain.chapters():
+        show(f"checks of {name} (s)", f"{halab('check', name):.1f}", "bound 4, with the command's own start")
+    show("all checks in one call (s)", f"{halab('check'):.1f}", "")
+    halab("down")
+    print(json.dumps({"cores": psutil.cpu_count(), "load": round(os.getloadavg()[0], 1)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from halab import chain, cli, door, grading
+from halab.errors import HalabError, LabError, MachineLacks, StudentError, UsageError
+from halab.host import Host
+from halab.lab import Lab
+
+STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "reset"}
+COMMANDS = sorted(cli.main.commands)
+
+
+def halab(*argv: str) -> Result:
+    return CliRunner().invoke(cli.main, argv)
+
+
+def started(*argv: str) -> subprocess.CompletedProcess[str]:
+    """The command as a person starts it: in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def ends(seen: list[list[str]]) -> Callable[[str, Sequence[str]], NoReturn]:
+    """In execvp's place: records what would be executed, and ends."""
+
+    def execvp(program: str, argv: Sequence[str]) -> NoReturn:
+        assert program == argv[0]
+        seen.append(list(argv))
+        sys.exit(0)
+
+    return execvp
+
+
+@pytest.fixture(autouse=True)
+def stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that would become another program, or another user, fails instead."""
+
+    def refuse(*argv: object) -> None:
+        raise AssertionError(f"execvp {argv}")
+
+    monkeypatch.setattr(os, "execvp", refuse)
+
+
+# -- help ---------------------------------------------------------------------------------------------
+
+
+def test_the_commands_that_people_rely_on_are_there() -> None:
+    assert set(COMMANDS) >= STABLE
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    found = halab(command, "--help")
+    assert found.exit_code == 0
+    assert f"halab {command}" in " ".join(found.output.split("Example", 1)[1].split())
+
+
+def test_halab_itself_has_help_with_an_example() -> None:
+    assert "Example" in halab("--help").output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    options = [p for p in cli.main.commands[command].params if isinstance(p, click.Option)]
+    assert [p.name for p in options if not p.help] == []
+
+
+# -- exit codes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [["upp"], ["up", "--nodes"], ["ssh"], ["exec"], ["doctor", "x"]])
+def test_wrong_use_exits_2_and_says_so(argv: list[str]) -> None:
+    found = halab(*argv)
+    assert found.exit_code == 2
+    assert "Error:" in found.output
+
+
+@pytest.mark.parametrize(("name", "value"), [("HALAB_NODES", "200"), ("HALAB_ENGINE", "docker"), ("HALAB_COLOUR", "red")])
+@pytest.mark.parametrize("command", ["doctor", "up", "status", "run", "down", "check"])
+def test_wrong_settings_exit_2_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, command: str, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Host, "start", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(Host, "remove", lambda *_: pytest.fail("removed"))
+    assert halab(command).exit_code == 2
+
+
+def test_wrong_settings_in_a_process_of_its_own_give_a_message_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALAB_NODES", "1")
+    done = started("doctor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "halab: the settings are valid", "  seen: nodes: Input should be greater than or equal to 2 (given: 1)",
+        "  fix: see `halab doctor --settings`",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chapters with a notebook and checks each."""
+    for name in ("01-environment", "02-corosync", "03-pacemaker"):
+        (tmp_path / f"{name}.ipynb").write_text("{}")
+        (tmp_path / f"test_{name.replace('-', '_')}.py").write_text("")
+    monkeypatch.setattr(chain, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(grading, "CHECKS", tmp_path)
+
+
+@pytest.mark.usefixtures("chapters")
+@pytest.mark.parametrize(
+    "argv",
+    [["check", "09-nothing"], ["reset", "9"], ["run", "--from", "corosync"], ["run", "--to", "8"], ["run", "--from", "3", "--to", "1"]],
+)
+def test_an_unknown_chapter_exits_2(argv: list[str]) -> None:
+    found = halab(*argv)
+    assert found.exit_code == 2
+    assert "chapter" in found.output
+
+
+@pytest.mark.usefixtures("chapters")
+def test_an_unknown_chapter_is_told_with_the_ones_that_there_are() -> None:
+    assert "01-environment, 02-corosync, 03-pacemaker" in halab("check", "09-nothing").output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StudentError("x"), 1), (UsageError("x"), 2), (LabError("x"), 3), (MachineLacks("x"), 3), (HalabError("x"), 3)]
+)
+def test_every_error_of_ours_is_one_message_and_its_code(monkeypatch: pytest.MonkeyPatch, error: HalabError, code: int) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load", fail)
+    found = halab("doctor")
+    assert (found.exit_code, found.output) == (code, "halab: x\n")
+
+
+def test_an_interrupt_exits_130_and_tells_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load", interrupt)
+    found = halab("doctor")
+    assert found.exit_code == 130
+    assert "halab status" in found.output
+
+
+# -- without a lab ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.mark.usefixtures("root")
+def test_status_without_a_lab_says_so_and_exits_3() -> None:
+    found = halab("status")
+    assert (found.exit_code, found.output) == (3, "lab halab (lxc, trixie): not running\n")
+
+
+@pytest.mark.usefixtures("root")
+def test_status_for_a_program_is_json() -> None:
+    found = halab("status", "--json")
+    assert found.exit_code == 3
+    assert json.loads(found.output) == {
+        "name": "halab", "engine": "lxc", "release": "trixie", "running": False, "instance": None, "start": None,
+        "image_digest": None, "nodes": [], "run": False,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("argv", [["ssh", "pacemaker01"], ["console", "pacemaker01"], ["exec", "true"]])
+def test_what_needs_a_lab_exits_3_and_tells_how_to_start_one(argv: list[str]) -> None:
+    found = halab(*argv)
+    assert found.exit_code == 3
+    assert "fix: halab up" in found.output
+
+
+@pytest.mark.usefixtures("root")
+def test_down_without_a_lab_is_good_and_twice_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "_no_cgroups", lambda self: True)
+    assert [halab("down").exit_code, halab("down").exit_code] == [0, 0]
+
+
+def test_not_root_and_no_sudo_exits_3_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(door.shutil, "which", lambda name: None)
+    found = halab("up")
+    assert found.exit_code == 3
+    assert "root or sudo" in found.output
+
+
+def test_not_root_goes_on_through_sudo_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(door.shutil, "which", lambda name: "/usr/bin/sudo")
+    monkeypatch.setattr(os, "execvp", ends(seen))
+    monkeypatch.setattr(sys, "argv", ["halab", "up", "--empty"])
+    monkeypatch.setenv("HALAB_NODES", "4")
+    halab("up", "--empty")
+    argv = seen[0]
+    assert argv[:2] == ["sudo", "env"]
+    assert "HALAB_NODES=4" in argv
+    assert argv[-5:] == [sys.executable, "-m", "halab", "up", "--empty"]
+
+
+# -- what is passed on --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, about: dict) -> list[list[str]]:
+    """This process counts as inside the lab host; what would be executed is recorded."""
+    seen: list[list[str]] = []
+    keys = Path(os.environ["HALAB_STATE"]) / "halab" / "keys"
+    keys.mkdir()
+    monkeypatch.setattr(Host, "inside", property(lambda self: True))
+    monkeypatch.setattr(os, "execvp", ends(seen))
+    return seen
+
+
+def test_options_of_a_nodes_command_are_the_commands_own(inside: list[list[str]]) -> None:
+    halab("ssh", "pacemaker01", "crm_mon", "-1", "--help", "--verbose")
+    assert inside[0][-5:] == ["root@192.168.100.10", "crm_mon", "-1", "--help", "--verbose"]
+
+
+@pytest.mark.parametrize("argv", [["ls", "-h", "--json"], ["--", "ls", "-h", "--json"]])
+def test_options_of_an_executed_program_are_its_own(inside: list[list[str]], argv: list[str]) -> None:
+    halab("exec", *argv)
+    assert inside == [["ls", "-h", "--json"]]
+
+
+def test_ssh_accepts_only_the_known_host_key_and_the_labs_own_key(inside: list[list[str]]) -> None:
+    halab("ssh", "pacemaker02")
+    assert {"-oStrictHostKeyChecking=yes", "-oIdentitiesOnly=yes"} < set(inside[0])
+    assert any(o.startswith("-oUserKnownHostsFile=") and o.endswith("/halab/keys/known_hosts") for o in inside[0])
+
+
+@pytest.mark.usefixtures("inside")
+def test_an_unknown_node_exits_2_and_the_nodes_are_told() -> None:
+    found = halab("ssh", "pacemaker09")
+    assert found.exit_code == 2
+    assert "pacemaker01, pacemaker02, pacemaker03" in found.output
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_program_that_can_not_be_run_exits_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(cli, "enter", lambda: SimpleNamespace())
+    found = halab("exec", "no-such-program")
+    assert found.exit_code == 2
+    assert "no-such-program can be run" in found.output
+
+
+def test_a_second_run_in_the_same_lab_is_refused(tmp_path: Path) -> None:
+    lab: Any = SimpleNamespace(keys=SimpleNamespace(folder=tmp_path))
+    with door.only_run(lab), pytest.raises(UsageError, match="another one goes on"), door.only_run(lab):
+        pass
+    with door.only_run(lab):
+        pass
+
+
+def test_settings_that_differ_from_those_of_a_running_lab_are_refused(about: dict) -> None:
+    from halab.settings import load
+
+    with pytest.raises(UsageError, match=r"nodes=5(?s:.*)nodes=3(?s:.*)halab down"):
+        door.same_settings(Host(load()), load(nodes=5))
+
+
+def test_another_timeout_scale_is_no_other_lab(about: dict) -> None:
+    from halab.settings import load
+
+    door.same_settings(Host(load()), load(timeout_scale=3))  # raises nothing
+    with pytest.raises(UsageError):
+        door.same_settings(Host(load()), load(timeout_scale=3, memory=2048))
+
+
+# -- doctor -------------------------------------------------------------------------------------------
+
+
+def test_doctor_for_a_program_is_json_with_a_fix_for_what_is_missing() -> None:
+    findings = json.loads(halab("doctor", "--json").output)
+    assert {"root or sudo", "libvirtd", "user namespaces", "cgroups"} <= {f["what"] for f in findings}
+    assert [f["what"] for f in findings if not f["ok"] and not f["fix"]] == []
+
+
+def test_doctor_lists_every_setting_with_its_meaning() -> None:
+    from halab.settings import Settings
+
+    text = halab("doctor", "--settings").output
+    assert [n for n in Settings.model_fields if f"HALAB_{n.upper()}" not in text] == []
+
+
+def test_the_owner_is_the_user_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", str(pwd.getpwnam("nobody").pw_uid))
+    assert door.owner().pw_name == "nobody"
+    monkeypatch.delenv("SUDO_UID")
+    assert door.owner().pw_uid == os.getuid()
+
+
+def test_a_lab_object_touches_nothing(settings: Any) -> None:
+    Lab(settings)
+    assert not settings.state.exists()

@@ -1,0 +1,96 @@
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from halab import engine
+from halab.command import Result
+from halab.engine_lxc import Lxc, parse_addresses
+from halab.errors import LabError, UsageError
+from halab.host import Host
+from halab.settings import Settings
+
+
+class FakeHost:
+    """Records what is run as root; answers with one result."""
+
+    def __init__(self, settings: Settings, status: int = 0, stdout: str = "", stderr: str = "") -> None:
+        self.settings, self.folder = settings, settings.folder
+        self.result = Result("host", "", status, stdout, stderr)
+        self.commands: list[str] = []
+        self.inputs: list[str] = []
+
+    def run(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> Result:
+        self.commands.append(command)
+        self.inputs.append((input or b"").decode())
+        return self.result
+
+
+def lxc(host: Any, pid: int | None = 42) -> Lxc:
+    made = Lxc(host)
+    made.hypervisor = SimpleNamespace(pid=lambda name: pid)  # type: ignore[assignment]
+    return made
+
+
+def test_addresses_of_a_node_without_the_virtual_ip(captured: Callable[[str], str]) -> None:
+    found = parse_addresses(captured("addr.json"))
+    assert found is not None
+    assert "127.0.0.1" in found
+    assert "192.168.100.100" not in found
+
+
+def test_addresses_of_the_holder_have_the_virtual_ip_besides_its_own(captured: Callable[[str], str]) -> None:
+    assert parse_addresses(captured("addr-holder.json")) == {"127.0.0.1", "192.168.100.10", "192.168.100.100"}
+
+
+def test_a_link_without_addresses_holds_none() -> None:
+    assert parse_addresses('[{"ifname": "eth0"}, {}]') == set()
+
+
+@pytest.mark.parametrize("text", ["", "nsenter: cannot open /proc/7/ns/net", "[{", '{"a": 1}', '[{"addr_info": [{}]}]', "[1]", "3"])
+def test_what_is_no_output_of_ip_is_unknown_and_not_none(text: str) -> None:
+    assert parse_addresses(text) is None
+
+
+def test_a_node_without_power_holds_nothing(settings: Settings) -> None:
+    assert lxc(FakeHost(settings), pid=None).addresses(settings.identities[0]) == set()
+
+
+def test_a_node_that_cannot_be_looked_into_is_unknown(settings: Settings) -> None:
+    assert lxc(FakeHost(settings, status=1, stdout="[]")).addresses(settings.identities[0]) is None
+
+
+def test_a_disk_gets_its_files_with_content_and_mode_quoted(settings: Settings, tmp_path: Path) -> None:
+    host = FakeHost(settings)
+    lxc(host).make_disk(settings.identities[0], {"/etc/a'b": ("it's $HOME `reboot`\n", 0o600)})
+    script = host.inputs[-1]
+    written = script[: script.index("chown")].replace("set -e", f"set -e; upper={tmp_path}; work={tmp_path}; root={tmp_path}")
+    subprocess.run(["sh", "-c", written.split("\n", 1)[1]], check=True)
+    assert (tmp_path / "etc" / "a'b").read_text() == "it's $HOME `reboot`\n"
+    assert (tmp_path / "etc" / "a'b").stat().st_mode & 0o777 == 0o600
+    assert script.index("chown -R 1000000:1000000") < script.index("mount -t overlay")
+
+
+def test_a_disk_that_cannot_be_made_is_the_labs_failure(settings: Settings) -> None:
+    host = FakeHost(settings, status=32, stderr="mount: No space left on device\n")
+    with pytest.raises(LabError, match="No space left on device"):
+        lxc(host).make_disk(settings.identities[0], {})
+
+
+def test_each_node_has_a_disk_of_its_own_over_one_lower_layer(settings: Settings) -> None:
+    disks = [lxc(FakeHost(settings)).disk(i) for i in settings.identities]
+    assert len({d["lower"] for d in disks}) == 1
+    assert all(len({d[part] for d in disks}) == 3 for part in ("upper", "work", "root"))
+
+
+def test_an_engine_that_is_not_built_is_refused_with_the_way_out(settings: Settings) -> None:
+    with pytest.raises(UsageError, match=r"engine vm(?s:.*)engine = lxc"):
+        engine.pick("vm", Host(settings))
+
+
+def test_the_engine_and_its_hypervisor_belong_together(settings: Settings) -> None:
+    made, hypervisor = engine.pick("lxc", Host(settings))
+    assert (made.name, hypervisor.uri) == ("lxc", "lxc:///system")

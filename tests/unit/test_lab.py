@@ -1,0 +1,101 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from halab.command import Result
+from halab.errors import LabError, Unreachable, UsageError
+from halab.host import Host
+from halab.lab import Lab, Sight
+from halab.node import Node
+from halab.settings import Settings
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Lab:
+    return Lab(settings)
+
+
+def test_reprs_have_no_times_and_no_ids(lab: Lab) -> None:
+    assert repr(lab) == "<lab halab: 3 nodes, engine lxc, trixie>"
+    assert repr(lab[1]) == "<node pacemaker01 192.168.100.10>"
+
+
+def test_a_node_is_found_by_number_and_by_name(lab: Lab) -> None:
+    assert lab.node(2) is lab["pacemaker02"] is lab.nodes[1]
+
+
+@pytest.mark.parametrize("which", [0, 4, "pacemaker04", "PACEMAKER01"])
+def test_an_unknown_node_is_refused_with_the_ones_that_there_are(lab: Lab, which: int | str) -> None:
+    with pytest.raises(UsageError, match="pacemaker01, pacemaker02, pacemaker03"):
+        lab.node(which)
+
+
+def test_each_gives_every_nodes_result_in_order(lab: Lab) -> None:
+    assert list(lab.each(lambda node: node.number * 2).items()) == [("pacemaker01", 2), ("pacemaker02", 4), ("pacemaker03", 6)]
+
+
+def test_each_raises_only_after_all_have_ended(lab: Lab) -> None:
+    ended: list[str] = []
+
+    def work(node: Node) -> None:
+        if node.number == 1:
+            raise Unreachable("pacemaker01 answers")
+        ended.append(node.name)
+
+    with pytest.raises(Unreachable):
+        lab.each(work)
+    assert sorted(ended) == ["pacemaker02", "pacemaker03"]
+
+
+def see(monkeypatch: pytest.MonkeyPatch, answers: dict[int, Any]) -> None:
+    def seen(node: Node) -> set[str] | None:
+        found = answers[node.number]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(Node, "seen_addresses", property(seen))
+
+
+def test_holders_are_held_not_held_or_unknown_and_unknown_is_not_none(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, {1: {"192.168.100.10", "192.168.100.100"}, 2: {"192.168.100.11"}, 3: None})
+    assert lab.holders() == {"pacemaker01": Sight.HELD, "pacemaker02": Sight.NOT_HELD, "pacemaker03": Sight.UNKNOWN}
+
+
+def test_two_holders_are_both_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, {1: {"192.168.100.100"}, 2: {"192.168.100.100"}, 3: set()})
+    assert [n for n, sight in lab.holders().items() if sight is Sight.HELD] == ["pacemaker01", "pacemaker02"]
+
+
+def test_a_node_that_can_not_be_looked_at_is_unknown(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, {1: LabError("libvirtd answers"), 2: set(), 3: set()})
+    assert lab.holders()["pacemaker01"] is Sight.UNKNOWN
+
+
+def test_an_address_is_compared_whole(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    see(monkeypatch, {k: {"192.168.100.10"} for k in (1, 2, 3)})
+    assert set(lab.holders("192.168.100.1").values()) == {Sight.NOT_HELD}
+
+
+def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "52:54:00:9B:D5:11\n52:54:00:9b:d5:12\narping: timeout\n\n"
+    monkeypatch.setattr(Host, "run", lambda *_, **__: Result("host", "", 0, text, ""))
+    assert lab.arp() == {"52:54:00:9b:d5:11", "52:54:00:9b:d5:12"}
+
+
+def test_a_node_that_is_asked_for_its_files_gets_them_by_path(lab: Lab) -> None:
+    assert set(lab[1].identity_files) == {"/etc/hostname", "/etc/hosts", "/etc/network/interfaces", "/etc/resolv.conf"}
+
+
+def test_a_disk_always_has_the_keys_and_the_identity_only_when_asked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, tuple[str, int]]] = []
+    lab.keys.folder.mkdir(parents=True)
+    monkeypatch.setattr(Node, "disk", {})
+    monkeypatch.setattr(lab, "_engine", (SimpleNamespace(make_disk=lambda node, files: made.append(files)), None), raising=False)
+    lab[1].make_disk()
+    lab[1].make_disk(configured=True)
+    keys = {"/etc/ssh/ssh_host_ed25519_key", "/root/.ssh/authorized_keys"}
+    assert set(made[0]) == keys
+    assert set(made[1]) == keys | set(lab[1].identity_files)
+    assert all(made[1][path][1] == 0o600 for path in keys)

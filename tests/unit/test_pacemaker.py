@@ -1,0 +1,152 @@
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import pytest
+
+from halab import pacemaker
+from halab.command import Result
+from halab.errors import StudentError
+
+Read = Callable[[str], str]
+ALL = ("pacemaker01", "pacemaker02", "pacemaker03")
+
+
+class Answers:
+    name = "pacemaker01"
+
+    def __init__(self, stdout: str, stderr: str = "", status: int = 0) -> None:
+        self.result = Result(self.name, "", status, stdout, stderr)
+
+    def run(self, command: str, *args: object, timeout: float) -> Result:
+        return self.result
+
+
+def test_a_healthy_cluster_has_a_dc_quorum_and_all_online(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon.xml"))
+    assert (found.dc, found.quorum, found.online, found.standby, found.failures) == ("pacemaker01", True, ALL, (), ())
+
+
+def test_resources_are_told_with_where_they_run(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon.xml"))
+    assert found.resources == {"ClusterIP": ("pacemaker01",), "WebSite": ("pacemaker01",)}
+
+
+def test_a_resource_that_is_not_active_runs_nowhere_even_where_a_node_is_told(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon.xml").replace('active="true"', 'active="false"'))
+    assert found.resources == {"ClusterIP": (), "WebSite": ()}
+
+
+def test_before_the_first_election_there_is_no_dc_and_nobody_online(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon-no-dc.xml"))
+    assert (found.dc, found.quorum, found.online, found.resources) == (None, False, (), {})
+
+
+def test_a_failed_start_is_told_with_its_node_and_its_resource_runs_nowhere(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon-failure.xml"))
+    assert len(found.failures) == 1
+    assert found.failures[0].startswith("Broken_start_0 on pacemaker0")
+    assert found.failures[0].lower().endswith(": not configured")
+    assert found.resources["Broken"] == ()
+
+
+def test_a_node_in_standby_is_online_too(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon-failure.xml"))
+    assert found.standby == ("pacemaker03",)
+    assert found.online == ALL
+
+
+def test_without_quorum_the_rest_is_offline_and_nothing_runs(captured: Read) -> None:
+    found = pacemaker.parse_status(captured("crm_mon-no-quorum.xml"))
+    assert (found.quorum, found.online) == (False, ("pacemaker01",))
+    assert set(found.resources.values()) == {()}
+
+
+def test_pacemakers_own_error_is_an_error(captured: Read) -> None:
+    with pytest.raises(StudentError, match="Not connected"):
+        pacemaker.parse_status(captured("crm_mon-down.xml"))
+
+
+@pytest.mark.parametrize("text", ["", "crm_mon: Connection to cluster failed", "<pacemaker-result>", "<crm_mon version='2'/>"])
+def test_what_is_no_answer_of_crm_mon_is_an_error(text: str) -> None:
+    with pytest.raises(StudentError, match="XML answer"):
+        pacemaker.parse_status(text)
+
+
+def test_status_of_a_node_without_pacemaker_names_node_and_reason(captured: Read) -> None:
+    with pytest.raises(StudentError, match=r"pacemaker runs on pacemaker01(?s:.*)Not connected(?s:.*)systemctl status pacemaker"):
+        pacemaker.status(Answers(captured("crm_mon-down.xml"), status=102))
+
+
+def test_status_of_a_node_that_has_no_crm_mon_tells_its_stderr() -> None:
+    with pytest.raises(StudentError, match="command not found"):
+        pacemaker.status(Answers("", "bash: crm_mon: command not found", 127))
+
+
+@pytest.fixture
+def cib(captured: Read) -> ElementTree.Element:
+    return pacemaker.cib(Answers(captured("cib.xml")))
+
+
+def test_the_cib_that_is_no_xml_is_an_error() -> None:
+    with pytest.raises(StudentError, match="Could not connect to the CIB"):
+        pacemaker.cib(Answers("", "Could not connect to the CIB: Transport endpoint is not connected", 102))
+
+
+def test_properties_and_defaults_are_read_by_section(cib: ElementTree.Element) -> None:
+    assert pacemaker.nvpairs(cib, "crm_config")["stonith-enabled"] == "false"
+    assert pacemaker.nvpairs(cib, "rsc_defaults") == {"resource-stickiness": "100"}
+    assert pacemaker.nvpairs(cib, "op_defaults") == {"timeout": "240s"}
+
+
+def test_a_section_that_is_not_there_is_empty(cib: ElementTree.Element) -> None:
+    assert pacemaker.nvpairs(cib, "tags") == {}
+
+
+def test_a_primitive_is_its_agent_parameters_and_monitor(cib: ElementTree.Element) -> None:
+    assert pacemaker.primitive(cib, "ClusterIP") == {
+        "agent": "ocf:heartbeat:IPaddr2", "ip": "192.168.100.100", "cidr_netmask": "32", "monitor": "10s",
+    }  # fmt: skip
+
+
+def test_a_primitive_without_monitor_has_an_empty_one() -> None:
+    bare = ElementTree.fromstring("<cib><primitive id='fence' class='stonith' type='fence_xvm'/></cib>")
+    assert pacemaker.primitive(bare, "fence") == {"agent": "stonith:fence_xvm", "monitor": ""}
+
+
+def test_a_primitive_that_is_not_there_is_none(cib: ElementTree.Element) -> None:
+    assert pacemaker.primitive(cib, "clusterip") is None
+
+
+def test_constraints_are_told_with_type_and_attributes(cib: ElementTree.Element) -> None:
+    found = {c["id"]: c for c in pacemaker.constraints(cib)}
+    assert set(found) == {"website-with-ip", "apache-after-ip", "cli-prefer-ClusterIP"}
+    assert found["website-with-ip"] == {
+        "type": "rsc_colocation", "id": "website-with-ip", "score": "INFINITY", "rsc": "WebSite", "with-rsc": "ClusterIP",
+    }  # fmt: skip
+    assert (found["apache-after-ip"]["type"], found["apache-after-ip"]["kind"]) == ("rsc_order", "Mandatory")
+    assert found["cli-prefer-ClusterIP"]["node"] == "pacemaker02"
+
+
+def test_a_time_of_the_cib_is_read_in_any_unit() -> None:
+    assert [pacemaker.milliseconds(text) for text in ("240s", "4min", "240", "240000ms", "nothing", "")] == [240_000] * 4 + [0, 0]
+
+
+def test_a_monitor_that_is_switched_off_does_not_count() -> None:
+    operations = '<operations><op name="monitor" interval="30s" enabled="{}"/></operations>'
+    for enabled, seen in (("true", "30s"), ("false", "")):
+        cib = ElementTree.fromstring(f'<cib><primitive id="x" class="ocf" type="t">{operations.format(enabled)}</primitive></cib>')
+        assert (pacemaker.primitive(cib, "x") or {})["monitor"] == seen
+
+
+def test_a_resource_in_maintenance_is_unmanaged_and_a_standby_node_is_not_ready() -> None:
+    nodes = '<nodes><node name="a" online="true"/><node name="b" online="true" standby="true"/></nodes>'
+    resources = '<resources><resource id="x" active="true" managed="false"/><resource id="y" active="true" managed="true"/></resources>'
+    seen = pacemaker.parse_status(f"<pacemaker-result>{nodes}{resources}<status code='0'/></pacemaker-result>")
+    assert (seen.ready, seen.unmanaged) == (("a",), ("x",))
+
+
+def test_a_resources_own_stickiness_goes_before_the_default() -> None:
+    default = '<rsc_defaults><meta_attributes><nvpair name="resource-stickiness" value="100"/></meta_attributes></rsc_defaults>'
+    own = '<primitive id="x"><meta_attributes><nvpair name="resource-stickiness" value="0"/></meta_attributes></primitive>'
+    cib = ElementTree.fromstring(f'<cib><configuration><resources>{own}<primitive id="y"/></resources>{default}</configuration></cib>')
+    assert [pacemaker.meta(cib, name)["resource-stickiness"] for name in ("x", "y")] == ["0", "100"]

@@ -1,0 +1,84 @@
+import time
+
+import pytest
+
+from halab.errors import DeadlinePassed
+from halab.wait import WAITS, eventually, seconds, stays
+
+
+def test_a_named_wait_is_multiplied_by_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", "2.5")
+    assert seconds("boot") == WAITS["boot"] * 2.5
+    assert seconds(4) == 10
+
+
+def test_an_unknown_wait_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        seconds("a while")
+
+
+def test_eventually_gives_the_first_value_that_holds() -> None:
+    values = iter([0, 1, 2, 3])
+    assert eventually(lambda: next(values), lambda v: v >= 2, within=5, every=0.001) == 2
+
+
+def test_eventually_looks_once_even_with_no_time_at_all() -> None:
+    assert eventually(lambda: "here", within="now") == "here"
+
+
+def test_eventually_ends_at_its_deadline_and_carries_the_last_value() -> None:
+    start = time.monotonic()
+    with pytest.raises(DeadlinePassed, match=r"the moon within 0\.05 s") as caught:
+        eventually(lambda: [], within=0.05, every=0.01, what="the moon")
+    assert caught.value.seen == []
+    assert time.monotonic() - start < 2
+
+
+def test_eventually_passes_an_exception_on_unless_told_to_retry() -> None:
+    def broken() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        eventually(broken, within=1)
+
+
+def test_eventually_counts_a_named_exception_as_not_yet() -> None:
+    times = iter(range(2))
+
+    def look() -> str:
+        if next(times) == 0:
+            raise ConnectionError("early")
+        return "late"
+
+    assert eventually(look, within=5, every=0.001, retry=(OSError,)) == "late"
+
+
+def test_eventually_carries_the_last_exception() -> None:
+    def look() -> None:
+        raise ConnectionError("refused")
+
+    with pytest.raises(DeadlinePassed) as caught:
+        eventually(look, within=0, retry=(OSError,))
+    assert str(caught.value.seen) == "refused"
+
+
+def test_stays_looks_as_often_as_asked_while_the_state_holds() -> None:
+    seen: list[int] = []
+
+    def look() -> int:
+        seen.append(1)
+        return len(seen)
+
+    assert stays(look, samples=4, every=0.001) == 4
+    assert len(seen) == 4
+
+
+def test_stays_gives_the_first_value_that_does_not_hold() -> None:
+    values = iter([1, 1, 0, 1])
+    assert stays(lambda: next(values), samples=4, every=0.001) == 0
+    assert list(values) == [1]
+
+
+def test_stays_with_no_samples_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        stays(lambda: True, samples=0)
