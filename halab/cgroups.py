@@ -13,6 +13,17 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 V2_CONTROLLERS = ("cpu", "memory", "pids")
+#: libvirt makes no group for a container in systemd's own v1 hierarchy ("never mkdir there": it counts on
+#: machined). All nodes' systemds would share one tree, prune each other's groups, and now and then a
+#: service fails with 219/CGROUP. This stands in for libvirt's launcher and gives each node its own.
+LAUNCHER = Path("/usr/lib/libvirt/libvirt_lxc")
+OWN_GROUP = """\
+#!/bin/sh
+test "$1" = --name || exec {real} "$@"
+group=/sys/fs/cgroup/systemd/$2
+find "$group" -depth -type d -exec rmdir {{}} + 2>/dev/null
+mkdir -p "$group" && echo $$ > "$group/cgroup.procs" && exec {real} "$@"
+"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWCGROUP = 0x02000000  # linux/sched.h; os.unshare comes with Python 3.12
@@ -73,6 +84,20 @@ def remount() -> None:
         (ROOT / name).mkdir()
         options = "none,name=systemd" if name == "systemd" else name
         _run("mount", "-t", "cgroup", "-o", options, "cgroup", str(ROOT / name))
+
+
+def separate(folder: Path) -> None:
+    """Inside the lab host, on v1: each node started from now on has its own tree in systemd's hierarchy.
+
+    `folder` (private to the lab host) takes the launcher and what stands in for it."""
+    if not (ROOT / "systemd" / "cgroup.procs").exists():
+        return
+    real, wrapper = folder / "libvirt_lxc.real", folder / "libvirt_lxc"
+    real.touch()
+    wrapper.write_text(OWN_GROUP.format(real=real))
+    wrapper.chmod(0o755)
+    _run("mount", "--bind", str(LAUNCHER), str(real))
+    _run("mount", "--bind", str(wrapper), str(LAUNCHER))
 
 
 def remove(lab: str) -> None:

@@ -137,6 +137,7 @@ def _private_folders() -> None:
     for path in ("/run/lock", "/run/libvirt", "/run/halab", "/run/netns", "/var/lib/libvirt/dnsmasq"):
         Path(path).mkdir(parents=True, exist_ok=True)
     Path("/run/halab/lab").write_text(FOLDER.name)
+    cgroups.separate(Path("/run/halab"))
     _run("ip", "link", "set", "lo", "up")
 
 
