@@ -86,7 +86,7 @@ class Run:
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this project's kernel, not one in the user's home
         try:
             papermill.execute_notebook(
-                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), engine_name=None, progress_bar=False, cwd=str(NOTEBOOKS),
+                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), shutdown_kernel="immediate", progress_bar=False, cwd=str(NOTEBOOKS),
                 kernel_name="python3", log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
                 config=Config({"KernelManager": {"transport": "ipc"}}),  # no port to listen on, no warning about it
                 parameters={"lab_name": s.name, "engine": s.engine, "nodes": s.nodes},

@@ -144,7 +144,7 @@ class Lab:
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
         wanted = str(address or self.virtual_ip)
-        result = self.host.run("arping -r -c 2 -w 1 -i %s %s", self.settings.bridge, wanted, timeout=10)
+        result = self.host.run("arping -r -c 2 -W 0.2 -w 1 -i %s %s", self.settings.bridge, wanted, timeout=10)
         if result.status not in (0, 1):  # 1: nobody answered
             raise LabError(f"arping asks for {wanted}", result.stderr.strip(), "halab doctor")
         return {line.strip().lower() for line in result.stdout.splitlines() if line.count(":") == 5}

@@ -74,6 +74,13 @@ def status(node: Node) -> Status:
         raise StudentError(f"pacemaker runs on {node.name}", seen, "systemctl status pacemaker") from None
 
 
+def idle(node: Node) -> bool:
+    """Has the DC nothing left to do? Its controller is in the state S_IDLE (crmadmin(8)), as this node sees it."""
+    answer = node.run("crmadmin --output-as=xml --status %s", status(node).dc or "", timeout=20).stdout
+    controller = _result(answer).find("crmd")
+    return controller is not None and controller.get("state") == "S_IDLE"
+
+
 def cib(node: Node) -> ElementTree.Element:
     """The cluster's configuration and state as XML (`cibadmin --query`, the `cib` element)."""
     result = node.run("cibadmin --query", timeout=20)

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
         """The server that stands for the outside world: HTTP, and the nodes' name server."""
         return self.outside[10]
 
+    @property
+    def token(self) -> int:
+        """The token that chapter 02 ends with, ms: corosync 2's default, longer where the machine is slow
+        (corosync.conf(5))."""
+        return round(1000 * max(self.timeout_scale, 1))
+
     @cached_property
     def identities(self) -> tuple[Identity, ...]:
         return tuple(self.identity(k) for k in range(1, self.nodes + 1))
