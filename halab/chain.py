@@ -8,16 +8,19 @@ asks the lab for: the lab is the truth.
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import papermill
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
 from halab import errors
-from halab.errors import HalabError, LabError, StudentError, UsageError
+from halab.errors import LabError, StudentError, UsageError
 from halab.lab import Lab
 from halab.report import Chapter, Report, lab_facts
 from halab.wait import seconds
@@ -51,6 +54,13 @@ def pick(first: str | None, last: str | None) -> list[str]:
     return chosen
 
 
+def enough(names: list[str], nodes: int) -> None:
+    """From chapter 04 on a node dies, and what is left must be a majority. Raises UsageError below 3 nodes."""
+    dying = [name for name in names if int(name.split("-")[0]) >= 4]
+    if dying and nodes < 3:
+        raise UsageError(f"{dying[0]} has three nodes or more", f"{nodes} nodes", "halab down; HALAB_NODES=3 halab run, or --to 03")
+
+
 class Run:
     """One run of the chain: a folder, and a report that grows."""
 
@@ -66,29 +76,33 @@ class Run:
             return Report.load(self.path)
         return Report(schema=1, lab=lab_facts(self.lab.host.about))
 
-    def execute(self, line: Callable[[str], None], cell: Callable[[str, int, int], None] = lambda *_: None) -> int:
-        """Run the chapters; stop at the first that falls short. Returns the exit code of the design."""
+    def execute(self, line: Callable[[str], None]) -> int:
+        """Run the chapters; stop at the first that falls short. Returns the exit code of the design.
+
+        Each chapter has a kernel of its own; the next one's starts while this one's waits for the cluster."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._point_latest()
         self.report.save(self.path)
-        for name in self.names:
-            line(f"{name} …")
-            code = self._chapter(name, cell)
-            line(f"{name}: {self._verdict(name, code)}")
-            if code:
-                return code
+        os.environ["HALAB_REPORT"] = str(self.path)
+        with ExitStack() as kernels:
+            kernel = _kernel(kernels)
+            for number, name in enumerate(self.names, 1):
+                line(f"{name} …")
+                following = _kernel(kernels) if number < len(self.names) else kernel
+                code = self._chapter(name, kernel)
+                line(f"{name}: {self._verdict(name, code)}")
+                if code:
+                    return code
+                kernel = following
         return 0
 
-    def _chapter(self, name: str, cell: Callable[[str, int, int], None]) -> int:
+    def _chapter(self, name: str, kernel: AsyncKernelManager) -> int:
         target = self.folder / f"{name}.ipynb"
         s = self.lab.settings
-        os.environ["HALAB_REPORT"] = str(self.path)
-        os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this project's kernel, not one in the user's home
         try:
             papermill.execute_notebook(
-                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), shutdown_kernel="immediate", progress_bar=False, cwd=str(NOTEBOOKS),
-                kernel_name="python3", log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
-                config=Config({"KernelManager": {"transport": "ipc"}}),  # no port to listen on, no warning about it
+                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), km=kernel, kernel_name="python3", progress_bar=False,
+                log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
                 parameters={"lab_name": s.name, "engine": s.engine, "nodes": s.nodes},
             )  # fmt: skip
         except PapermillExecutionError as error:
@@ -139,9 +153,17 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
         raise LabError(f"the replay reaches the start of {chapter}", f"see {folder}", "halab down; halab up")
 
 
+def _kernel(kernels: ExitStack) -> AsyncKernelManager:
+    """A kernel of this project, not of the user's home, that listens on no port; it ends with `kernels`."""
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    sockets = kernels.enter_context(TemporaryDirectory())
+    # nbclient awaits its answers; without a file named here, the sockets' names are relative to two working directories.
+    kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
+    run_sync(kernel.start_kernel)(cwd=str(NOTEBOOKS), extra_arguments=["--IPKernelApp.exec_lines=import halab.draw"])
+    kernels.callback(run_sync(kernel.shutdown_kernel), now=True)
+    return kernel
+
+
 def _plain(path: Path) -> str:
     """papermill formats braces in a path."""
     return str(path).replace("{", "{{").replace("}", "}}")
-
-
-__all__ = ["HalabError", "Run", "chapters", "pick", "reset"]

@@ -189,6 +189,7 @@ def run(first: str | None, last: str | None) -> int:
 
     names = chain.pick(first, last)
     lab = current()
+    chain.enough(names, lab.settings.nodes)
     if not lab.host.inside:
         return go_in_fresh()
     with only_run(lab):

@@ -92,3 +92,4 @@ class Console:
         pty.sendline("exec env TERM=dumb LC_ALL=C.UTF-8 bash --norc --noprofile --noediting")
         pty.sendline("stty -echo cols 200; PS1='# '; PS2=''; printf 're%s\\n' ady")
         pty.expect("ready\r?\n")
+        pty.delaybeforesend = None  # pexpect waits 50 ms before it types, for programs that are about to switch echo off

@@ -72,9 +72,10 @@ class Lxc:
         for _ in range(3):
             self.hypervisor.start(node.name)
             try:
-                eventually(lambda: self._monitored(node), within=2, every=0.02, what=f"libvirtd hears {node.name}")
+                eventually(lambda: self._monitored(node), within=1, every=0.02, what=f"libvirtd hears {node.name}")
                 return
             except DeadlinePassed:
+                self.host.run("kill -KILL %s", self.hypervisor.pid(node.name))  # quicker than to ask it to end
                 self.hypervisor.destroy(node.name)
         raise LabError(f"libvirtd hears {node.name}", "three starts without its first message", "halab down; halab up")
 

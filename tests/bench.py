@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import nbformat
 import psutil
 
 from halab import chain
@@ -16,9 +18,6 @@ from halab.host import Host
 from halab.settings import load
 
 os.environ.setdefault("HALAB_NAME", "bench")
-#: Seconds that the protocols wait by themselves in the five chapters: two power cuts, each token (3.65)
-#: and consensus (4.38) in force; three memberships forming (about 2.5 each); an election (dc-deadtime 2).
-WAITS = 2 * (3.65 + 4.38) + 3 * 2.5 + 2
 
 
 def halab(*argv: str) -> float:
@@ -45,6 +44,13 @@ def memory(host: Host) -> int:
     return total >> 20
 
 
+def waits(run: Path) -> float:
+    """Seconds of a run's cells that only wait for the cluster (their tag says so): joining, electing,
+    missing a dead node, starting and stopping resources."""
+    cells = [cell for path in run.glob("*.ipynb") for cell in nbformat.read(path, 4).cells]
+    return sum(c.metadata.papermill.duration for c in cells if "waits" in c.metadata.get("tags", []))
+
+
 def show(what: str, seen: object, against: str) -> None:
     print(f"{what:<58} {seen!s:>10}   {against}", flush=True)
 
@@ -60,7 +66,7 @@ def main() -> None:
     show("memory of three idle nodes (MiB, PSS)", memory(Host(load())), "")
     show("`halab down` (s)", f"{halab('down'):.1f}", "bound 5")
     show("five chapters from nothing to the last grade (s)", f"{halab('run'):.1f}", "bound 75; a bare script 30 to 48")
-    show("  of which the protocols' own waits (s)", f"{WAITS:.1f}", "token + consensus, joining, election")
+    show("  of which the protocols' own waits (s)", f"{waits(chain.RUNS / 'latest'):.1f}", "cells that only wait for the cluster")
     show("memory of three nodes with Apache and the cluster", memory(Host(load())), "")
     for name in chain.chapters():
         show(f"checks of {name} (s)", f"{halab('check', name):.1f}", "bound 4, with the command's own start")

@@ -49,6 +49,13 @@ def test_a_range_that_is_the_wrong_way_round_is_refused() -> None:
         chain.pick("03", "01")
 
 
+def test_two_nodes_are_refused_where_one_must_be_able_to_die() -> None:
+    chain.enough(NAMES, 2)
+    chain.enough([*NAMES, "04-virtual-ip"], 3)
+    with pytest.raises(UsageError, match="04-virtual-ip has three nodes or more"):
+        chain.enough([*NAMES, "04-virtual-ip"], 2)
+
+
 def test_a_brace_in_a_path_is_no_format_for_papermill() -> None:
     assert chain._plain(Path("/a{b}")).format() == "/a{b}"
 
@@ -61,13 +68,14 @@ def run(about: dict, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any
     it = chain.Run(Lab(settings), NAMES)
     it.verdicts = {}  # type: ignore[attr-defined]
 
-    def chapter(self: Any, name: str, cell: Any) -> int:
+    def chapter(self: Any, name: str, kernel: Any) -> int:
         report = self.report
         report.chapter(name).checks.append(Check(id="x", title="x", verdict=self.verdicts.get(name, "passed"), points=1, max_points=1))
         report.save(self.path)
         return report.chapter(name).exit_code
 
     monkeypatch.setattr(chain.Run, "_chapter", chapter)
+    monkeypatch.setattr(chain, "_kernel", lambda kernels: None)
     return it
 
 

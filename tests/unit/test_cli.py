@@ -203,6 +203,7 @@ def test_not_root_goes_on_through_sudo_with_the_settings(monkeypatch: pytest.Mon
     seen: list[Any] = []
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(door.shutil, "which", lambda name: "/usr/bin/sudo")
+    monkeypatch.setattr(door.subprocess, "run", lambda argv, check: subprocess.CompletedProcess(argv, 0))
     monkeypatch.setattr(os, "execvp", ends(seen))
     monkeypatch.setattr(sys, "argv", ["halab", "up", "--empty"])
     monkeypatch.setenv("HALAB_NODES", "4")

@@ -53,7 +53,7 @@ def conda_part() -> Bounds:
 def pins() -> dict[str, set[Version]]:
     """name -> every version that requirements.lock pins it to (one for each Python that needs its own)."""
     found: dict[str, set[Version]] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.M):
+    for name, version in re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[\w,-]+\])?==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.M):
         found.setdefault(canonicalize_name(name), set()).add(Version(version))
     return found
 
