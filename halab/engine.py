@@ -37,6 +37,15 @@ class Engine(Protocol):
     def power_off(self, node: Identity) -> None:
         """Cut the power: nothing in the machine is told. One that is off is left alone."""
 
+    def suspend(self, node: Identity) -> None:
+        """Stop its clock: nothing in it runs, nothing is lost."""
+
+    def resume(self, node: Identity) -> None:
+        """Let it run on."""
+
+    def state(self, node: Identity) -> str:
+        """`running`, `paused`, `shut off` or `absent`."""
+
     def addresses(self, node: Identity) -> set[str] | None:
         """The IPv4 addresses that the node's kernel holds, seen from outside; None: cannot be known now."""
 

@@ -7,6 +7,7 @@ above, where all writes go. Root in the node is user 1000000 on the machine (see
 import json
 import os
 import platform
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -14,7 +15,7 @@ from pathlib import PurePosixPath
 import libvirt
 import libvirt_lxc
 
-from halab import idmap
+from halab import cgroups, idmap
 from halab.errors import DeadlinePassed, LabError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
@@ -92,6 +93,30 @@ class Lxc:
             eventually(lambda: self.hypervisor.pid(node.name) is None, within=5, every=0.05)
         except DeadlinePassed:
             self.hypervisor.destroy(node.name)
+
+    def suspend(self, node: Identity) -> None:
+        self._freeze(node, 1) if cgroups.pure_v2() else self.hypervisor.suspend(node.name)
+
+    def resume(self, node: Identity) -> None:
+        self._freeze(node, 0) if cgroups.pure_v2() else self.hypervisor.resume(node.name)
+
+    def state(self, node: Identity) -> str:
+        state = self.hypervisor.state(node.name)
+        if state == "running" and cgroups.pure_v2():
+            frozen = self.host.run("cat %s/cgroup.freeze", self._group(node)).stdout.strip() == "1"
+            return "paused" if frozen else state
+        return state
+
+    def _freeze(self, node: Identity, on: int) -> None:
+        """libvirt's lxc driver knows the freezer of v1 only; that of v2 is one file (cgroups(7))."""
+        self.host.check_output("echo %s > %s/cgroup.freeze", on, self._group(node))
+
+    def _group(self, node: Identity) -> str:
+        """The container's own v2 group, as the lab host has it mounted."""
+        found = re.search(r"^0::(.*?\.libvirt-lxc)", self.host.run("cat /proc/%s/cgroup", self.hypervisor.pid(node.name)).stdout, re.M)
+        if not found:
+            raise LabError(f"{node.name} has a group of its own", "none named .libvirt-lxc", "halab status")
+        return f"{cgroups.ROOT}{found[1]}"
 
     def _monitored(self, node: Identity) -> bool:
         """libvirtd knows the container's first process only from the monitor's first message."""

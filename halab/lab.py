@@ -100,7 +100,7 @@ class Lab:
             node.make_disk(configured=True)
             node.define()
         elif node.state == "paused":
-            self.hypervisor.resume(node.name)
+            node.resume()
         node.start()
         self.network.plug(node.name)
         node.wait_for_ssh()

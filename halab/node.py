@@ -89,7 +89,7 @@ class Node:
     @property
     def state(self) -> str:
         """`running`, `paused`, `shut off` or `absent`."""
-        return self.lab.hypervisor.state(self.name)
+        return self.lab.engine.state(self.identity)
 
     @property
     def xml(self) -> str:
@@ -141,6 +141,13 @@ class Node:
             console.leave("systemctl reboot")
         self.close()
         self.wait_for_ssh()
+
+    def suspend(self) -> None:
+        """Stop its clock, as when a virtual machine is paused: the network sees a node that says nothing."""
+        self.lab.engine.suspend(self.identity)
+
+    def resume(self) -> None:
+        self.lab.engine.resume(self.identity)
 
     def power_off(self) -> None:
         """Cut the power, as if the cable were pulled: nothing in the node is told."""

@@ -29,7 +29,7 @@ def test_up_powers_on_resumes_and_makes_what_is_missing(live):
     def wreck():
         first, second, third = live.lab.nodes
         first.power_off()
-        live.lab.hypervisor.suspend(second.name)
+        second.suspend()
         third.remove()
         third.make_disk(configured=True)  # a disk, and no domain
         live.lab.network.down()
@@ -64,7 +64,7 @@ def test_down_twice_and_down_of_nothing_are_good(new_lab):
 
 def test_down_removes_a_lab_with_a_suspended_node(new_lab):
     lab = new_lab(nodes=2).up()
-    lab.within(lambda: lab.lab.hypervisor.suspend("pacemaker01"))
+    lab.within(lambda: lab.lab.node(1).suspend())
     done = lab.halab("down")
     assert done.ok, done.stderr
     assert not lab.lab.settings.folder.exists()
@@ -119,7 +119,7 @@ def test_down_ends_an_up_that_goes_on(new_lab):
 
 def test_labs_of_the_same_addresses_live_side_by_side(new_lab):
     one, other = new_lab(nodes=2).up(), new_lab(nodes=2).up()
-    one.within(lambda: one.lab.hypervisor.suspend("pacemaker01"))
+    one.within(lambda: one.lab.node(1).suspend())
     assert one.answering() == ["pacemaker02"]
     assert other.answering() == ["pacemaker01", "pacemaker02"]
     names = {lab.name: lab.within(lambda lab=lab: lab.lab.host.about["instance"]) for lab in (one, other)}

@@ -117,14 +117,15 @@ def test_the_first_command_after_a_power_cycle_works(live):
 def test_a_frozen_node_keeps_nobody_beyond_the_deadline(live):
     node = live.lab.node(2)
     assert node.answers
-    live.lab.hypervisor.suspend(node.name)
+    node.suspend()
     begin = time.monotonic()
     try:
+        assert node.state == "paused"
         with pytest.raises((Unreachable, DeadlinePassed)):
             node.run("true", timeout=3)
         assert time.monotonic() - begin < 10
     finally:
-        live.lab.hypervisor.resume(node.name)
+        node.resume()
     eventually(lambda: node.answers, within="daemon", what="the node answers again")
 
 
@@ -190,16 +191,25 @@ def test_the_console_of_a_node_that_is_off_says_so(live):
 def test_a_silent_console_is_given_up(live, monkeypatch):
     node = live.lab.node(2)
     monkeypatch.setenv("HALAB_TIMEOUT_SCALE", "0.1")
-    live.lab.hypervisor.suspend(node.name)
+    node.suspend()
     begin = time.monotonic()
     try:
         with pytest.raises(Unreachable, match="pacemaker02"), node.console():
             pass
         assert time.monotonic() - begin < 20
     finally:
-        live.lab.hypervisor.resume(node.name)
+        node.resume()
 
 
 def test_many_commands_at_once_share_one_connection(live):
     results: dict[str, Result] = live.lab.each(lambda node: node.run("seq 1000 | md5sum"))
     assert len({r.stdout for r in results.values()}) == 1
+
+
+def test_no_two_nodes_share_a_tree_of_services(live):
+    """libvirt makes no group in systemd's v1 hierarchy; a shared one let a node prune another's services."""
+    look = "cat /proc/%s/cgroup"
+    groups = [live.lab.host.check_output(look, live.lab.hypervisor.pid(node.name)) for node in live.lab]
+    mine = [{line.split(":", 2)[2] for line in text.splitlines() if "name=systemd" in line or line.startswith("0::/m")} for text in groups]
+    assert all(mine)
+    assert not set.intersection(*mine)

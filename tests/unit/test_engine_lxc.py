@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from halab import engine
-from halab.command import Result
+from halab import cgroups, engine
+from halab.command import Result, quote
 from halab.engine_lxc import Lxc, parse_addresses
 from halab.errors import LabError, UsageError
 from halab.host import Host
@@ -27,6 +27,9 @@ class FakeHost:
         self.commands.append(command)
         self.inputs.append((input or b"").decode())
         return self.result
+
+    def check_output(self, command: str, *args: object) -> str:
+        return self.run(command, *args).check()
 
 
 def lxc(host: Any, pid: int | None = 42) -> Lxc:
@@ -61,6 +64,46 @@ def test_a_node_without_power_holds_nothing(settings: Settings) -> None:
 
 def test_a_node_that_cannot_be_looked_into_is_unknown(settings: Settings) -> None:
     assert lxc(FakeHost(settings, status=1, stdout="[]")).addresses(settings.identities[0]) is None
+
+
+V1, V2 = "4:memory:/machine/lxc-7-a.libvirt-lxc\n0::/\n", "0::/machine/lxc-7-a.libvirt-lxc/init.scope\n"
+
+
+@pytest.fixture
+def frozen(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A v2 tree with the group of the node; returns its switch."""
+    group = tmp_path / "machine" / "lxc-7-a.libvirt-lxc"
+    group.mkdir(parents=True)
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "pure_v2", lambda: True)
+    (group / "cgroup.freeze").write_text("0\n")
+    return group / "cgroup.freeze"
+
+
+class ShellHost(FakeHost):
+    """Runs what it is told here, but for the question about the group."""
+
+    def run(self, command: str, *args: object, **_: Any) -> Result:
+        if "/proc/" in command:
+            return Result("host", command, 0, V2, "")
+        done = subprocess.run(["sh", "-c", quote(command, *args)], capture_output=True, text=True, check=False)
+        return Result("host", command, done.returncode, done.stdout, done.stderr)
+
+
+def test_on_v2_a_node_is_suspended_by_its_own_groups_switch(settings: Settings, frozen: Path) -> None:
+    made, node = lxc(ShellHost(settings)), settings.identities[0]
+    made.hypervisor.state = lambda name: "running"  # type: ignore[method-assign]
+    states = [made.state(node)]
+    for act in (made.suspend, made.resume):
+        act(node)
+        states.append(made.state(node))
+    assert states == ["running", "paused", "running"]
+    assert frozen.read_text() == "0\n"
+
+
+def test_a_node_without_a_group_of_its_own_freezes_nobody_else(settings: Settings, frozen: Path) -> None:
+    with pytest.raises(LabError, match="has a group of its own"):
+        lxc(FakeHost(settings, stdout=V1)).suspend(settings.identities[0])
 
 
 def test_a_disk_gets_its_files_with_content_and_mode_quoted(settings: Settings, tmp_path: Path) -> None:
