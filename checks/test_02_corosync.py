@@ -10,7 +10,12 @@ from halab.lab import Lab
 from halab.node import Node
 
 
-@pytest.mark.check(points=1, hint="`systemctl start corosync`; its log says why it does not start", read="corosync(8)")
+@pytest.mark.check(
+    points=1,
+    hint="`systemctl start corosync`; its log says why it does not start",
+    more="`corosync -t` checks the file, `journalctl -u corosync -n 20` says why it ended",
+    read="corosync(8)",
+)
 def test_service(lab: Lab) -> None:
     """corosync runs as a service on every node"""
     on_every_node(lab, lambda node: node.run("systemctl is-active corosync").stdout.strip(), "active", within="daemon",
@@ -18,9 +23,12 @@ def test_service(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=3, needs=("service",), hint="compare corosync.conf and authkey on all nodes; the log names refused packets",
+    points=3,
+    needs=("service",),
+    hint="compare corosync.conf and authkey on all nodes; the log names refused packets",
+    more="copy both files from one node to all others and `systemctl restart corosync` on each",
     read="corosync-cmapctl(8)",
-)  # fmt: skip
+)
 def test_members(lab: Lab) -> None:
     """Every node sees every node as a member, and goes on seeing it"""
     want = [node.number for node in lab]
@@ -30,16 +38,25 @@ def test_members(lab: Lab) -> None:
            expected=f"members {want}, steadily", show="corosync-cmapctl runtime.members.")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("members",), hint="quorum { provider: corosync_votequorum }", read="votequorum(5)")
+@pytest.mark.check(
+    points=2,
+    needs=("members",),
+    hint="quorum { provider: corosync_votequorum }",
+    more="that section belongs into corosync.conf on every node; a new provider needs a restart of corosync everywhere",
+    read="votequorum(5)",
+)
 def test_quorum(lab: Lab) -> None:
     """Every node has quorum"""
     on_every_node(lab, corosync.quorate, True, within="membership", expected="quorate", show="corosync-quorumtool -s")
 
 
 @pytest.mark.check(
-    points=2, needs=("quorum",), hint="neither `two_node` nor `expected_votes` belongs into a cluster of three or more",
+    points=2,
+    needs=("quorum",),
+    hint="neither `two_node` nor `expected_votes` belongs into a cluster of three or more",
+    more="remove both and every `quorum_votes`, then `corosync-cfgtool -R`",
     read="votequorum(5)",
-)  # fmt: skip
+)
 def test_majority(lab: Lab) -> None:
     """A majority is needed, not less: one vote a node, no special rule for two nodes"""
     n = len(lab.nodes)
@@ -62,7 +79,11 @@ def _voting(node: Node) -> dict[str, object]:
 
 
 @pytest.mark.check(
-    points=2, needs=("members",), hint="crypto_cipher and crypto_hash in totem, the same authkey everywhere", read="corosync.conf(5)"
+    points=2,
+    needs=("members",),
+    hint="crypto_cipher and crypto_hash in totem, the same authkey everywhere",
+    more="`crypto_cipher: aes256` and `crypto_hash: sha256` in totem on every node, then `corosync-cfgtool -R`",
+    read="corosync.conf(5)",
 )
 def test_encryption(lab: Lab) -> None:
     """What the members say to each other is encrypted"""
@@ -82,7 +103,13 @@ def _encrypted(node: Node) -> int:
     return int(corosync.cmap(node, "stats").get("stats.knet.handle.tx_crypt_packets", "0"))
 
 
-@pytest.mark.check(points=2, needs=("members",), hint="is every node's address in the nodelist right?", read="corosync-cfgtool(8)")
+@pytest.mark.check(
+    points=2,
+    needs=("members",),
+    hint="is every node's address in the nodelist right?",
+    more="`corosync-cfgtool -s` names the link; compare its ringN_addr with `ip -4 addr` of that node",
+    read="corosync-cfgtool(8)",
+)
 def test_links(lab: Lab) -> None:
     """Every node is connected to every node by its link"""
 
@@ -96,7 +123,11 @@ def test_links(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=2, needs=("members",), hint="leave `consensus` out, then `corosync-cfgtool -R`", read="corosync.conf(5), consensus"
+    points=2,
+    needs=("members",),
+    hint="leave `consensus` out, then `corosync-cfgtool -R`",
+    more="corosync takes 1.2 times the token by itself; `corosync-cmapctl runtime.config.totem.` shows what is in force",
+    read="corosync.conf(5), consensus",
 )
 def test_consensus(lab: Lab) -> None:
     """Consensus takes at least 1.2 times the token, in force on every node"""
@@ -109,7 +140,41 @@ def test_consensus(lab: Lab) -> None:
                   show="corosync-cmapctl runtime.config.totem.")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("service",), hint="copy the file from one node to the others", read="corosync.conf(5)")
+@pytest.mark.check(
+    points=2,
+    needs=("members",),
+    hint="compare `name`, `nodeid` and `ring0_addr` of each node in the nodelist",
+    more="node k has nodeid k, the name and the address that chapter 01 gave it; pacemaker takes its names from here",
+    read="corosync.conf(5), nodelist",
+)
+def test_identities(lab: Lab) -> None:
+    """Every member's id, name and address belong to the same machine"""
+    want = {node.number: (node.name, str(node.address)) for node in lab}
+    on_every_node(lab, lambda node: corosync.identities(corosync.cmap(node)), want, expected=describe(want),
+                  show="corosync-cmapctl nodelist.node.; corosync-cmapctl runtime.members.")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=2,
+    needs=("service",),
+    hint="corosync stores an option that it does not know, and says nothing: look for a typing mistake",
+    more="remove that line on every node, then `systemctl restart corosync`: a reload does not forget it",
+    read="corosync.conf(5)",
+)
+def test_known_options(lab: Lab) -> None:
+    """corosync knows every option that it was given"""
+    on_every_node(
+        lab, lambda node: corosync.unknown_options(corosync.cmap(node)), [], expected="no unknown option", show="corosync-cmapctl"
+    )
+
+
+@pytest.mark.check(
+    points=2,
+    needs=("service",),
+    hint="copy the file from one node to the others",
+    more="`scp` corosync.conf and authkey (mode 400), then `corosync-cfgtool -R`",
+    read="corosync.conf(5)",
+)
 def test_same_configuration(lab: Lab) -> None:
     """Every node has the same configuration and the same key, on disk as well"""
 
@@ -122,7 +187,14 @@ def test_same_configuration(lab: Lab) -> None:
            show="sha256sum /etc/corosync/corosync.conf /etc/corosync/authkey")  # fmt: skip
 
 
-@pytest.mark.check(points=1, needs=("service",), hint="`systemctl enable corosync`", read="systemctl(1)")
+@pytest.mark.check(
+    points=1,
+    partial=True,
+    needs=("service",),
+    hint="`systemctl enable corosync`",
+    more="run it on every node; `systemctl is-enabled corosync` must say enabled",
+    read="systemctl(1)",
+)
 def test_starts_at_boot(lab: Lab) -> None:
     """corosync starts at boot on every node"""
     on_every_node(lab, lambda node: node.run("systemctl is-enabled corosync").stdout.strip(), "enabled",

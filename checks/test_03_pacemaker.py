@@ -4,7 +4,7 @@ import pytest
 
 from halab import pacemaker
 from halab.errors import StudentError
-from halab.expect import become, on_every_node
+from halab.expect import become, describe, on_every_node
 from halab.lab import Lab
 from halab.node import Node
 
@@ -16,7 +16,12 @@ def _status(node: Node) -> pacemaker.Status | None:
         return None
 
 
-@pytest.mark.check(points=1, hint="`systemctl start pacemaker`, after corosync", read="pacemakerd(8)")
+@pytest.mark.check(
+    points=1,
+    hint="`systemctl start pacemaker`, after corosync",
+    more="`journalctl -u pacemaker -n 30` on that node; corosync must run there first",
+    read="pacemakerd(8)",
+)
 def test_service(lab: Lab) -> None:
     """pacemaker runs as a service on every node"""
     on_every_node(lab, lambda node: node.run("systemctl is-active pacemaker").stdout.strip(), "active", within="daemon",
@@ -24,7 +29,11 @@ def test_service(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=3, needs=("service",), hint="give it dc-deadtime's time; then look at the membership of chapter 02", read="crm_mon(8)"
+    points=3,
+    needs=("service",),
+    hint="give it dc-deadtime's time; then look at the membership of chapter 02",
+    more="`crm node online NAME`, `crm node ready NAME`; a node that corosync does not see can't be online",
+    read="crm_mon(8)",
 )
 def test_online(lab: Lab) -> None:
     """Every node sees every node online and ready to run resources"""
@@ -44,7 +53,13 @@ def test_online(lab: Lab) -> None:
     )
 
 
-@pytest.mark.check(points=2, needs=("online",), hint="an election ends within dc-deadtime", read="crmadmin(8)")
+@pytest.mark.check(
+    points=2,
+    needs=("online",),
+    hint="an election ends within dc-deadtime",
+    more="a `crm_mon` that disagrees with all others was tampered with, or its pacemaker hangs: `systemctl restart pacemaker` there",
+    read="crmadmin(8)",
+)
 def test_dc(lab: Lab) -> None:
     """All nodes agree on one DC, and it has quorum"""
 
@@ -55,16 +70,25 @@ def test_dc(lab: Lab) -> None:
            expected="one DC, with quorum, in the eyes of every node", show="crm_mon -1 --output-as=xml")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("online",), hint="`crm_verify -L -V` names the error", read="crm_verify(8)")
+@pytest.mark.check(
+    points=2,
+    needs=("online",),
+    hint="`crm_verify -L -V` names the error",
+    more="fencing is on but there is no device: `crm configure property stonith-enabled=false`, until chapter 07",
+    read="crm_verify(8)",
+)
 def test_verified(lab: Lab) -> None:
     """The configuration is valid"""
     on_every_node(lab, lambda node: node.run("crm_verify -L").status, 0, expected="crm_verify ends with 0", show="crm_verify -L -V")
 
 
 @pytest.mark.check(
-    points=1, needs=("online",), hint="a cluster without fencing guesses; chapter 07 ends that",
+    points=1,
+    needs=("online",),
+    hint="a cluster without fencing guesses; chapter 07 ends that",
+    more="`crm configure property no-quorum-policy=stop`",
     read="Pacemaker Explained, fencing",
-)  # fmt: skip
+)
 def test_no_quorum_policy(lab: Lab) -> None:
     """A partition without quorum stops its resources"""
 
@@ -75,19 +99,63 @@ def test_no_quorum_policy(lab: Lab) -> None:
                   expected="no-quorum-policy is not ignore or freeze", show="crm configure show")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("online",), hint="cibadmin --query on each; the newest wins when they meet", read="cibadmin(8)")
+#: Cluster options that make pacemaker leave resources alone, or stop them, with the value at which they do not
+#: (Pacemaker Explained, cluster options).
+UNHINDERED = {
+    "maintenance-mode": "false", "stop-all-resources": "false", "symmetric-cluster": "true", "is-managed-default": "true",
+    "stop-orphan-resources": "true", "enable-startup-probes": "true",
+}  # fmt: skip
+
+
+@pytest.mark.check(
+    points=2,
+    needs=("online",),
+    hint="an option that was set for a try and forgotten",
+    more="`crm configure property NAME=` the value asked for",
+    read="Pacemaker Explained, cluster options",
+)
+def test_unhindered(lab: Lab) -> None:
+    """No option keeps the cluster from managing its resources"""
+
+    def hindering(node: Node) -> dict[str, str]:
+        given = pacemaker.nvpairs(pacemaker.cib(node), "crm_config")
+        return {name: given[name] for name, free in UNHINDERED.items() if given.get(name, free).lower() not in _same(free)}
+
+    on_every_node(lab, hindering, {}, expected=describe(UNHINDERED), show="crm configure show type:property")
+
+
+def _same(value: str) -> tuple[str, ...]:
+    """Every way to write a truth value (Pacemaker Explained, "boolean")."""
+    true, false = ("true", "yes", "on", "1", "y"), ("false", "no", "off", "0", "n")
+    return true if value in true else false
+
+
+@pytest.mark.check(
+    points=2,
+    needs=("online",),
+    hint="cibadmin --query on each; the newest wins when they meet",
+    more="`systemctl restart pacemaker` on the node that differs: it fetches the others' configuration",
+    read="cibadmin(8)",
+)
 def test_same_cib(lab: Lab) -> None:
     """Every node has the same configuration"""
 
     def different() -> dict[str, str]:
-        sums = lab.each(lambda node: node.check_output("set -o pipefail; cibadmin --query --scope configuration | sha256sum").split()[0])
-        return {} if len(set(sums.values())) == 1 else {name: digest[:12] for name, digest in sums.items()}
+        sums = lab.each(pacemaker.digest)
+        return {} if len(set(sums.values())) == 1 else sums
 
     become(different, lambda found: not found, within="membership", expected="one configuration on every node",
            show="cibadmin --query --scope configuration | sha256sum")  # fmt: skip
 
 
-@pytest.mark.check(points=1, needs=("service",), hint="`systemctl enable pacemaker`", read="systemctl(1)")
+@pytest.mark.check(
+    points=1,
+    partial=True,
+    needs=("service",),
+    hint="`systemctl enable pacemaker`",
+    more="run it on every node; `systemctl is-enabled pacemaker` must say enabled",
+    read="systemctl(1)",
+)
 def test_starts_at_boot(lab: Lab) -> None:
     """pacemaker starts at boot on every node"""
     on_every_node(lab, lambda node: node.run("systemctl is-enabled pacemaker").stdout.strip(), "enabled",

@@ -8,6 +8,7 @@ from halab import pacemaker
 from halab.expect import become, describe, holders, on_every_node, remain, require
 from halab.lab import Lab, Sight
 from halab.node import Node
+from invariants import test_agreement, test_no_cores, test_no_failures, test_no_orphans, test_one_holder_each  # noqa: F401
 
 
 def _one(sights: dict[str, Sight]) -> bool:
@@ -15,7 +16,12 @@ def _one(sights: dict[str, Sight]) -> bool:
     return sorted(sights.values()) == [Sight.HELD] + [Sight.NOT_HELD] * (len(sights) - 1)
 
 
-@pytest.mark.check(points=2, hint="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 …`", read="ocf_heartbeat_IPaddr2(7)")
+@pytest.mark.check(
+    points=2,
+    hint="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 …`",
+    more="… params ip=$VIP cidr_netmask=24 op monitor interval=30s; `crm resource manage ClusterIP` if it is unmanaged",
+    read="ocf_heartbeat_IPaddr2(7)",
+)
 def test_resource(lab: Lab) -> None:
     """The cluster manages the virtual IP with IPaddr2 and watches it"""
 
@@ -29,7 +35,10 @@ def test_resource(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=3, hint="an address added by hand is not the cluster's; `ip addr del` it there", read="crm_mon is no evidence: look at the nodes"
+    points=3,
+    hint="an address added by hand is not the cluster's; `ip addr del` it there",
+    more="`crm_mon -1` names the one node that may have it; on every other, `ip addr del $VIP/24 dev eth0`",
+    read="crm_mon is no evidence: look at the nodes",
 )
 def test_one_holder(lab: Lab) -> None:
     """Exactly one node holds the virtual IP, seen from outside, and it stays so"""
@@ -39,7 +48,13 @@ def test_one_holder(lab: Lab) -> None:
            show=f"ip -4 addr | grep {lab.virtual_ip}, on every node")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("resource", "one_holder"), hint="did you move it by hand?", read="crm_mon(8)")
+@pytest.mark.check(
+    points=2,
+    needs=("resource", "one_holder"),
+    hint="did you move it by hand?",
+    more="`crm resource refresh ClusterIP` makes the cluster look again; a node whose crm_mon disagrees with its addresses lies",
+    read="crm_mon(8)",
+)
 def test_holder_is_the_clusters(lab: Lab) -> None:
     """The node that holds it is the one where every node's pacemaker says it runs"""
 
@@ -52,7 +67,13 @@ def test_holder_is_the_clusters(lab: Lab) -> None:
            show="crm_mon -1 and ip -4 addr")  # fmt: skip
 
 
-@pytest.mark.check(points=2, needs=("one_holder",), hint="who else has this address on the bridge?", read="arping(8)")
+@pytest.mark.check(
+    points=2,
+    needs=("one_holder",),
+    hint="who else has this address on the bridge?",
+    more="`arping -r -c 2 -i $BRIDGE $VIP` on the host prints the cards that answer; `ip neigh`, then find that card",
+    read="arping(8)",
+)
 def test_arp(lab: Lab) -> None:
     """Exactly one machine on the bridge answers for the address: its holder"""
 
@@ -65,7 +86,11 @@ def test_arp(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=2, needs=("resource",), hint="`crm configure rsc_defaults resource-stickiness=100`", read="Pacemaker Explained, meta-attributes"
+    points=2,
+    needs=("resource",),
+    hint="`crm configure rsc_defaults resource-stickiness=100`",
+    more="a stickiness of the resource's own goes before the default: `crm resource meta ClusterIP delete resource-stickiness`",
+    read="Pacemaker Explained, meta-attributes",
 )
 def test_stickiness(lab: Lab) -> None:
     """A resource prefers to stay where it is"""
@@ -77,14 +102,14 @@ def test_stickiness(lab: Lab) -> None:
     on_every_node(lab, sticky, True, expected="resource-stickiness above 0", show="crm configure show type:rsc_defaults")
 
 
-@pytest.mark.check(points=1, needs=("resource",), hint="`crm resource clear ClusterIP`", read="crm_resource(8), --clear")
+@pytest.mark.check(
+    points=1,
+    needs=("resource",),
+    hint="`crm resource clear ClusterIP`",
+    more="`crm configure delete ID` for each constraint that is named above",
+    read="crm_resource(8), --clear",
+)
 def test_no_leftovers(cib: Element) -> None:
     """No constraint ties the address to a node"""
     left = [c["id"] for c in pacemaker.constraints(cib) if c["type"] == "rsc_location" and c.get("rsc") == "ClusterIP"]
     require(not left, expected="no location constraint on ClusterIP", seen=left, show="crm configure show | grep location")
-
-
-@pytest.mark.check(points=1, needs=("resource",), hint="`crm resource cleanup`, after mending the cause", read="crm_resource(8), --cleanup")
-def test_no_failures(lab: Lab) -> None:
-    """No failed operation is recorded"""
-    on_every_node(lab, lambda node: pacemaker.status(node).failures, (), within="resource", expected="no failure", show="crm_mon -1rf")

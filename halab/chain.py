@@ -111,7 +111,7 @@ class Run:
             return self._ended_early(name, "LabError", f"{type(error).__name__}: {str(error).splitlines()[0]}")
         checked = self.report.chapter(name)
         if not checked.checks:
-            return self._ended_early(name, "LabError", "the chapter ended without being graded")
+            return self._ended_early(name, "StudentError", "the chapter ended without being graded")
         return checked.exit_code
 
     def _ended_early(self, name: str, kind: str, message: str) -> int:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,8 @@ from halab.lab import current
 from halab.lock import held
 from halab.settings import PREFIX, Settings, load
 
+#: A file that a command writes.
+OUTPUT = click.Path(path_type=Path, dir_okay=False)
 #: What follows a command's first word belongs to the program that it starts, options too.
 VERBATIM = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -224,25 +227,31 @@ def _execute(it: Any, names: list[str]) -> int:
 
 @main.command()
 @click.argument("chapters", nargs=-1)
-@click.option("--json", "path", type=click.Path(path_type=Path), help="keep the report here")
+@click.option("--json", "json_file", type=OUTPUT, help="keep the report here")
+@click.option("--junit", "junit_file", type=OUTPUT, help="the report as JUnit XML")
+@click.option("--csv", "csv_file", type=OUTPUT, help="the report as CSV, a line a check")
+@click.option("--checks", "more", type=click.Path(path_type=Path, file_okay=False), help="run the checks of this folder too")
 @click.option("--verbose", is_flag=True, help="pytest's own output too")
-def check(chapters: tuple[str, ...], path: Path | None, verbose: bool) -> int:
+def check(
+    chapters: tuple[str, ...], json_file: Path | None, junit_file: Path | None, csv_file: Path | None, more: Path | None, verbose: bool
+) -> int:
     """Grade the lab as it is now. Example: halab check 02-corosync 03-pacemaker --json report.json"""
-    from halab import grading
+    from halab import export, grading
 
-    if path:
-        path = path.absolute()
+    forms = ((json_file, export.as_json), (junit_file, export.as_junit), (csv_file, export.as_csv))
+    outputs = {path.absolute(): render for path, render in forms if path}
+    for path in outputs:
         if not os.access(path.parent, os.W_OK):
-            raise UsageError("the report can be written", f"{path.parent} is no folder that you can write to", "another --json FILE")
+            raise UsageError("the report can be written", f"{path.parent} is no folder that you can write to", "another FILE")
     known = grading.chapters()
     names = [next((k for k in known if name == k or name.zfill(2) == k.split("-")[0]), "") or _no_chapter(name, known) for name in chapters]
+    if more and not more.is_dir():
+        raise UsageError("--checks names a folder", more, "--checks DIR")
     lab = enter()
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
-        report = grading.run(names or known, Path(folder) / "report.json", verbose=verbose)
-    if path:
-        report.save(path)
+        report = grading.run(names or known, Path(folder) / "report.json", more=more, verbose=verbose)
+    for path, render in outputs.items():
+        path.write_text(render(report))
     click.echo(str(report))
     lab.close()
     return report.exit_code

@@ -89,3 +89,49 @@ def ipv4_node_id(address: object) -> int:
     for part in str(address).split("."):
         number = number << 8 | int(part)
     return number & 0x7FFFFFFF
+
+
+def identities(cmap: dict[str, str]) -> dict[int, tuple[str, str]]:
+    """node id -> (name, address): the name from the node list, the address as the membership has it."""
+    found = {}
+    for key, number in cmap.items():
+        if m := re.fullmatch(r"nodelist\.node\.(\d+)\.nodeid", key):
+            address = re.search(r"r\(0\) ip\(([^)]+)\)", cmap.get(f"runtime.members.{number}.ip", ""))
+            found[int(number)] = (cmap.get(f"nodelist.node.{m[1]}.name", ""), address[1] if address else "")
+    return found
+
+
+#: The options of corosync.conf(5), corosync 3.1, by section; `interface`, `node` and `logger_subsys` are
+#: subsections. Some are told by corosync itself when it computed them.
+OPTIONS = {
+    "totem": """version transport cluster_name crypto_model crypto_cipher crypto_hash secauth keyfile key link_mode ip_version
+        ip_dscp netmtu token token_warning token_coefficient token_retransmit token_retransmits_before_loss_const hold join send_join
+        consensus merge downcheck fail_recv_const seqno_unchanged_const heartbeat_failures_allowed max_network_delay window_size
+        max_messages miss_count_const clear_node_high_bit nodeid block_unlisted_ips
+        cancel_token_hold_on_retransmit knet_pmtud_interval knet_mtu knet_compression_model knet_compression_threshold
+        knet_compression_level""",
+    "totem.interface": """linknumber ringnumber knet_link_priority knet_ping_interval knet_ping_timeout knet_ping_precision
+        knet_pong_count knet_transport bindnetaddr broadcast mcastaddr mcastport ttl""",
+    "nodelist": "local_node_pos",
+    "nodelist.node": "nodeid name quorum_votes " + " ".join(f"ring{k}_addr" for k in range(8)),
+    "quorum": """provider expected_votes votes two_node wait_for_all last_man_standing last_man_standing_window auto_tie_breaker
+        auto_tie_breaker_node allow_downscale expected_votes_tracking ev_tracking_barrier""",
+    "logging": "timestamp fileline function_name blackbox to_stderr to_logfile to_syslog logfile logfile_priority syslog_facility "
+    "syslog_priority debug trace",
+    "system": """qb_ipc_type sched_rr priority move_to_root_cgroup allow_knet_handle_fallback state_dir run_dir""",
+}
+
+
+def unknown_options(cmap: dict[str, str]) -> list[str]:
+    """Keys that the file gave and that no option of corosync has, sorted. Sections that plugins own are not looked at."""
+    return sorted(key for key in cmap if (split := _option(key)) and split[1] not in OPTIONS[split[0]].split())
+
+
+def _option(key: str) -> tuple[str, str] | None:
+    """(section, option) of a key that comes from the file; None for anything else in the map."""
+    if m := re.fullmatch(r"(totem\.interface|nodelist\.node)\.\d+\.(\w+)", key):
+        return m[1], m[2]
+    if m := re.fullmatch(r"logging\.logger_subsys\.\w+\.(\w+)", key):
+        return ("logging", m[1]) if m[1] != "subsys" else None
+    section, _, option = key.partition(".")
+    return (section, option) if section in OPTIONS and "." not in option else None

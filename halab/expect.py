@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 class Mismatch(StudentError):
-    """A check's finding. `fix` is the command that shows what was observed."""
+    """A check's finding. `fix` is the command that shows what was observed; `share` is how much of what
+    was asked is right, 0 to 1."""
+
+    share = 0.0
 
     def __str__(self) -> str:
         text = f"expected: {self.expected}\nobserved: {self.seen}"
@@ -41,7 +44,11 @@ def on_every_node(lab: Lab, look: Callable[[Node], T], want: object, *, expected
     def wrong() -> dict[str, T | StudentError]:
         return {name: value for name, value in lab.each(attempt).items() if value != want}
 
-    become(wrong, lambda found: not found, expected=expected, show=show, within=within)
+    try:
+        become(wrong, lambda found: not found, expected=expected, show=show, within=within)
+    except Mismatch as mismatch:
+        mismatch.share = 1 - len(wrong()) / len(lab.nodes)
+        raise
 
 
 def become(

@@ -8,6 +8,7 @@ import base64
 import grp
 import json
 import os
+import platform
 import pwd
 import secrets
 import shutil
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -204,6 +206,7 @@ class Host:
             "settings": self.settings.model_dump(mode="json"),
             "image": str(image.folder),
             "image_digest": image.contents,
+            "versions": {"halab": metadata.version("halab"), "kernel": platform.release(), **image.versions},
             "uid": owner.pw_uid,
             "group": grp.getgrgid(owner.pw_gid).gr_name,
             "instance": secrets.token_hex(4),

@@ -110,6 +110,11 @@ class Image:
         return f"{self.digest}-{hashlib.sha256(packages.encode()).hexdigest()[:12]}"
 
     @property
+    def versions(self) -> dict[str, str]:
+        """name -> version of the packages that the chapters install."""
+        return {name: version for name, version in self.about["packages"].items() if name in HEADS}
+
+    @property
     def about(self) -> dict:
         """release, digest, packages (name -> version)."""
         return json.loads((self.folder / "image.json").read_text())

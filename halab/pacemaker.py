@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Status:
     """What `crm_mon` says: dc (name or None), quorum, names of the nodes that are online, in standby, in
     maintenance; resource id -> nodes where it is active; ids of resources that the cluster does not
-    manage (unmanaged, in maintenance or blocked); one text for each failed operation in the history."""
+    manage (unmanaged, in maintenance or blocked) and of orphans, which the configuration does not know;
+    one text for each failed operation in the history."""
 
     dc: str | None
     quorum: bool
@@ -30,6 +31,7 @@ class Status:
     maintenance: tuple[str, ...]
     resources: dict[str, tuple[str, ...]]
     unmanaged: tuple[str, ...]
+    orphans: tuple[str, ...]
     failures: tuple[str, ...]
 
     @property
@@ -55,6 +57,7 @@ def parse_status(text: str) -> Status:
             for r in root.iterfind(".//resource")
         },
         unmanaged=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if _left_alone(r)})),
+        orphans=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("orphaned") == "true"})),
         failures=tuple(f"{f.get('op_key')} on {f.get('node')}: {f.get('exitstatus')}" for f in root.findall("./failures/failure")),
     )
 
@@ -88,6 +91,14 @@ def cib(node: Node) -> ElementTree.Element:
         return ElementTree.fromstring(result.stdout)
     except ElementTree.ParseError:
         raise StudentError(f"the CIB can be read on {node.name}", result.stderr.strip(), "systemctl status pacemaker") from None
+
+
+def digest(node: Node) -> str:
+    """A short digest of the configuration as this node has it. Raises StudentError when it cannot be read."""
+    result = node.run("set -o pipefail; cibadmin --query --scope configuration | sha256sum", timeout=20)
+    if not result.ok:
+        raise StudentError(f"the CIB can be read on {node.name}", result.stderr.strip(), "systemctl status pacemaker")
+    return result.stdout[:12]
 
 
 def nvpairs(cib: ElementTree.Element, section: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""The one report: verdicts of checks as JSON, and what is rendered from it.
+"""The one report: verdicts of checks as JSON, and the tables that people read.
 
-Schema 1: {"schema": 1, "lab": {name, engine, release, image_digest, instance, start}, "chapters":
-[{"name", "checks": [{"id", "title", "verdict", "points", "max_points", "message"}]}]}. It is written
-after each verdict, whole or not at all, so that a crash of the checker loses nothing.
+Its schema is `halab/report.schema.json` (`python -m halab.report` prints it). It is written after each
+verdict, whole or not at all, so that a crash of the checker loses nothing. `halab.export` renders it
+for other programs.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from halab.errors import LabError
 
@@ -23,7 +23,8 @@ COLOURS = {"passed": "#2e7d32", "failed": "#c62828", "skipped": "#757575", "erro
 
 
 class Check(BaseModel):
-    """One verdict. `points` is what was earned of `max_points`."""
+    """One verdict. `points` is what was earned of `max_points`; `seconds` what it took; `attempts` how often
+    this check was graded on this instance of the lab; `held_back`: it came from an instructor's folder."""
 
     id: str
     title: str
@@ -31,16 +32,24 @@ class Check(BaseModel):
     points: float = Field(0, ge=0)
     max_points: float = Field(0, ge=0)
     message: str = ""
+    seconds: float = Field(0, ge=0)
+    attempts: int = Field(0, ge=0)
+    held_back: bool = False
 
 
 class Chapter(BaseModel):
+    """A chapter's verdicts; `not_run` is how many held-back checks it has that were not run."""
+
     name: str
     checks: list[Check] = []
+    not_run: int = Field(0, ge=0)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def points(self) -> float:
         return sum(c.points for c in self.checks)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def max_points(self) -> float:
         return sum(c.max_points for c in self.checks)
@@ -53,10 +62,16 @@ class Chapter(BaseModel):
             return 3
         return 1 if found & {"failed", "skipped"} else 0
 
+    @property
+    def score(self) -> str:
+        """The points in words; a public score says what it does not know."""
+        unknown = {0: "", 1: "; 1 held-back check was not run"}.get(self.not_run, f"; {self.not_run} held-back checks were not run")
+        return f"{self.points:g} of {self.max_points:g} points{unknown}"
+
     def __str__(self) -> str:
         """The table as text, free of times."""
         width = max((len(c.title) for c in self.checks), default=0)
-        lines = [f"{self.name}: {self.points:g} of {self.max_points:g} points"]
+        lines = [f"{self.name}: {self.score}"]
         for c in self.checks:
             lines.append(f"  {SIGNS[c.verdict]} {c.title:<{width}}  {c.verdict:<7}  {c.points:g}/{c.max_points:g}")
             if c.verdict != "passed" and c.message:
@@ -68,16 +83,28 @@ class Chapter(BaseModel):
     def _repr_html_(self) -> str:
         rows = "".join(map(_row, self.checks))
         return (
-            f"<table><caption>{escape(self.name)}: <b>{self.points:g} of {self.max_points:g} points</b></caption>"
+            f"<table><caption>{escape(self.name)}: <b>{escape(self.score)}</b></caption>"
             f"<tr><th>check</th><th>verdict</th><th>points</th></tr>{rows}</table>"
         )
+
+
+class LabFacts(BaseModel):
+    """What the verdicts are about: one instance of a lab, from one start on, and the versions in it."""
+
+    name: str
+    engine: str
+    release: str
+    image_digest: str
+    instance: str
+    start: str
+    versions: dict[str, str]
 
 
 class Report(BaseModel):
     """The verdicts of a run, by chapter."""
 
-    schema_version: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
-    lab: dict
+    schema_version: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA, description="the version of this schema")
+    lab: LabFacts
     chapters: list[Chapter] = []
 
     def chapter(self, name: str) -> Chapter:
@@ -94,13 +121,10 @@ class Report(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
-        data = self.model_dump(by_alias=True)
-        for chapter, out in zip(self.chapters, data["chapters"], strict=True):
-            out |= {"points": chapter.points, "max_points": chapter.max_points}
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
         try:
             with os.fdopen(descriptor, "w") as file:
-                json.dump(data, file, indent=1)
+                file.write(self.model_dump_json(by_alias=True, indent=1))
             os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
@@ -119,11 +143,19 @@ class Report(BaseModel):
         return "\n".join(map(str, self.chapters))
 
 
-def lab_facts(about: dict) -> dict:
+def lab_facts(about: dict) -> LabFacts:
     """The report's `lab` from what the lab host recorded about itself."""
-    settings = about["settings"]
-    picked = {key: settings[key] for key in ("name", "engine", "release")}
-    return picked | {key: about[key] for key in ("image_digest", "instance", "start")}
+    return LabFacts(**{key: about["settings"][key] for key in ("name", "engine", "release")}, **_picked(about))
+
+
+def _picked(about: dict) -> dict:
+    return {key: about[key] for key in ("image_digest", "instance", "start", "versions")}
+
+
+def json_schema() -> str:
+    """The report's JSON schema (draft 2020-12), as text."""
+    schema = Report.model_json_schema(by_alias=True, mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
 def summary(chapters: Iterable[Chapter]) -> list[tuple[str, str, str]]:
@@ -138,3 +170,7 @@ def _row(c: Check) -> str:
         f"<tr><td style='text-align:left'>{escape(c.title)}{message}</td>"
         f"<td style='color:{COLOURS[c.verdict]}'>{SIGNS[c.verdict]} {c.verdict}</td><td>{c.points:g}/{c.max_points:g}</td></tr>"
     )
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

@@ -51,7 +51,7 @@ def about(settings: Settings) -> dict:
     """What a lab host recorded about itself, in its place."""
     facts = {
         "settings": settings.model_dump(mode="json"), "image": "/nowhere", "image_digest": "0123456789ab", "uid": os.getuid(),
-        "group": "nobody", "instance": "cafe0001", "start": "2026-01-01T00:00:00+00:00",
+        "group": "nobody", "instance": "cafe0001", "versions": {"corosync": "3.1.9"}, "start": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     settings.folder.mkdir(parents=True)
     (settings.folder / "host.json").write_text(json.dumps(facts))

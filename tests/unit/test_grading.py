@@ -188,7 +188,7 @@ def test_what_a_check_needs_must_have_run_before(write: Write, path: Path) -> No
 
 def test_the_report_is_about_the_lab_that_runs(write: Write, path: Path, about: dict) -> None:
     write("def test_it(): pass\n")
-    assert grading.run(["02-corosync"], path).lab["instance"] == about["instance"]
+    assert grading.run(["02-corosync"], path).lab.instance == about["instance"]
 
 
 def test_a_second_chapter_is_added_to_the_report(write: Write, path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_checker_that_is_killed_raises_and_keeps_the_verdicts_it_reached(write
 
 def test_each_verdict_is_on_disk_before_the_next_check_begins(write: Write, path: Path) -> None:
     folder = write("import time\ndef test_one(): pass\ndef test_two(): time.sleep(60)\n")
-    argv = [sys.executable, "-m", "pytest", "-p", "halab.grading", "-p", "no:cacheprovider", "-q", "--rootdir", str(folder),
+    argv = [sys.executable, "-m", "pytest", "-p", "halab.plugin", "-p", "no:cacheprovider", "-q", "--rootdir", str(folder),
             "--halab-report", str(path), str(folder / "test_02_corosync.py")]  # fmt: skip
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as checker:
         try:

@@ -2,13 +2,17 @@ import json
 import os
 from pathlib import Path
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
 from halab.errors import LabError
-from halab.report import VERDICTS, Chapter, Check, Report, lab_facts, summary
+from halab.report import VERDICTS, Chapter, Check, LabFacts, Report, json_schema, lab_facts, summary
 
-LAB = {"name": "ha", "engine": "lxc", "release": "trixie", "image_digest": "0123", "instance": "cafe", "start": "2026"}
+SCHEMA_FILE = Path(__file__).parents[2] / "halab" / "report.schema.json"
+
+VERSIONS = {"corosync": "3.1.9", "pacemaker": "3.0.0"}
+LAB = LabFacts(name="ha", engine="lxc", release="trixie", image_digest="0123", instance="cafe", start="2026", versions=VERSIONS)
 
 
 def verdict(name: str, points: float = 0, worth: float = 2, message: str = "") -> Check:
@@ -67,16 +71,33 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     assert Report.load(path) == saved
 
 
-def test_the_file_has_the_schema_that_others_read(tmp_path: Path) -> None:
+def test_the_file_has_the_schema_that_is_committed(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    report(verdict("passed", 2), verdict("failed", message="m")).save(path)
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def test_the_committed_schema_is_that_of_the_report() -> None:
+    assert SCHEMA_FILE.read_text() == json_schema()
+
+
+@pytest.mark.parametrize("change", [{"schema": 2}, {"lab": {}}, {"chapters": [{"name": "x", "checks": [{"id": "y"}]}]}])
+def test_what_is_no_report_does_not_have_the_schema(tmp_path: Path, change: dict) -> None:
     path = tmp_path / "report.json"
     report(verdict("passed", 2)).save(path)
-    assert json.loads(path.read_text()) == {
-        "schema": 1, "lab": LAB,
-        "chapters": [{
-            "name": "02-corosync", "points": 2, "max_points": 2,
-            "checks": [{"id": "c/passed", "title": "title of passed", "verdict": "passed", "points": 2, "max_points": 2, "message": ""}],
-        }],
-    }  # fmt: skip
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(path.read_text()) | change, json.loads(SCHEMA_FILE.read_text()))
+
+
+def test_a_public_score_says_how_many_held_back_checks_were_not_run() -> None:
+    assert [Chapter(name="x", not_run=n).score for n in (0, 1, 3)] == [
+        "0 of 0 points",
+        "0 of 0 points; 1 held-back check was not run",
+        "0 of 0 points; 3 held-back checks were not run",
+    ]
+    assert "3 held-back checks were not run" in Chapter(name="x", not_run=3)._repr_html_()
 
 
 def test_saving_leaves_no_other_file_and_one_that_all_may_read(tmp_path: Path) -> None:
@@ -94,7 +115,7 @@ def test_a_write_that_fails_leaves_the_old_report(tmp_path: Path, monkeypatch: p
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("halab.report.json.dump", full)
+    monkeypatch.setattr("halab.report.Report.model_dump_json", full)
     with pytest.raises(OSError, match="No space"):
         report(verdict("failed")).save(path)
     assert Report.load(path).chapters[0].checks[0].verdict == "passed"
@@ -148,7 +169,7 @@ def test_the_summary_has_a_row_a_chapter() -> None:
 
 
 def test_the_labs_facts_come_from_what_its_host_recorded(about: dict) -> None:
-    assert lab_facts(about) == {
+    assert lab_facts(about).model_dump() == {
         "name": "halab", "engine": "lxc", "release": "trixie", "image_digest": "0123456789ab", "instance": "cafe0001",
-        "start": "2026-01-01T00:00:00+00:00",
+        "start": "2026-01-01T00:00:00+00:00", "versions": {"corosync": "3.1.9"},
     }  # fmt: skip

@@ -1,0 +1,93 @@
+"""What must hold from chapter 04 on, whatever the chapter is about: its module imports these checks.
+
+A service that answers proves little: a second holder of an address, a forgotten orphan, two opinions
+about the cluster's configuration and a daemon that crashed and came back are all invisible to a browser.
+"""
+
+import pytest
+
+from halab import corosync, pacemaker
+from halab.errors import LabError
+from halab.expect import become, on_every_node, require
+from halab.lab import Lab
+from halab.node import Node
+
+#: Where the cluster's daemons leave their cores (pacemakerd and corosync change into these folders), and
+#: where systemd-coredump(8) would.
+CORES = "/var/lib/pacemaker/cores /var/lib/corosync /var/lib/systemd/coredump"
+
+
+@pytest.mark.check(
+    points=2,
+    hint="compare `ip -4 addr` on all nodes",
+    more="`ip addr del ADDRESS dev DEVICE` on the node where it does not belong",
+    read="RFC 5227: two machines with one address break both",
+)
+def test_one_holder_each(lab: Lab) -> None:
+    """No address of the lab is held twice, seen from outside"""
+
+    def twice() -> dict[str, list[str]]:
+        seen = lab.each(lambda node: node.seen_addresses)
+        if None in seen.values():
+            raise LabError("every node's addresses can be seen", seen, "halab status")
+        every = {a for held in seen.values() for a in held or () if not a.startswith("127.")}
+        holders = {a: [name for name, held in seen.items() if a in (held or ())] for a in sorted(every)}
+        return {address: names for address, names in holders.items() if len(names) > 1}
+
+    become(twice, lambda found: not found, within="resource", expected="each address on one node", show="ip -4 addr, on every node")
+
+
+@pytest.mark.check(
+    points=2,
+    hint="`corosync-quorumtool -s` and `crm_mon -1` on each node: who disagrees?",
+    more="`systemctl restart corosync pacemaker` on the node that disagrees; then compare its corosync.conf with the others'",
+    read="Pacemaker Explained, the CIB",
+)
+def test_agreement(lab: Lab) -> None:
+    """All nodes agree on members, quorum and the configuration"""
+
+    def view(node: Node) -> tuple[object, ...]:
+        return tuple(corosync.joined(node)), corosync.quorate(node), pacemaker.digest(node)
+
+    def views() -> dict[str, tuple[object, ...]]:
+        return lab.each(view)
+
+    become(views, lambda seen: len(set(seen.values())) == 1, within="membership", expected="one answer: members, quorum, configuration",
+           show="corosync-quorumtool -s; cibadmin --query --scope configuration | md5sum")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=1,
+    hint="`crm_mon -1rf` shows what failed",
+    more="mend the cause first, then `crm resource cleanup`",
+    read="crm_resource(8), --cleanup",
+)
+def test_no_failures(lab: Lab) -> None:
+    """No failed operation is recorded"""
+    on_every_node(lab, lambda node: pacemaker.status(node).failures, (), within="resource", expected="no failure", show="crm_mon -1rf")
+
+
+@pytest.mark.check(
+    points=1,
+    hint="a resource that was deleted while it ran",
+    more="`crm resource cleanup NAME`, with stop-orphan-resources back at true",
+    read="Pacemaker Explained, orphaned resources",
+)
+def test_no_orphans(lab: Lab) -> None:
+    """Nothing runs that the configuration does not know"""
+    on_every_node(
+        lab, lambda node: pacemaker.status(node).orphans, (), within="resource", expected="no orphaned resource", show="crm_mon -1rf"
+    )
+
+
+@pytest.mark.check(
+    points=1,
+    hint="a daemon of the cluster crashed and was started again: the log says when",
+    more="`ls -l` what was found; keep it for the bug report, then remove it",
+    read="core(5)",
+)
+def test_no_cores(lab: Lab) -> None:
+    """No daemon of the cluster left a core file"""
+    found = lab.each(lambda node: node.run(f"find {CORES} -type f -name 'core*' 2>/dev/null").stdout.split())
+    found = {name: files for name, files in found.items() if files}
+    require(not found, expected="no core file", seen=found, show=f"find {CORES} -name 'core*'")
