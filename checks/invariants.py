@@ -8,7 +8,7 @@ import pytest
 
 from halab import corosync, pacemaker
 from halab.errors import LabError
-from halab.expect import become, on_every_node, require
+from halab.expect import attempt, become, on_every_node
 from halab.lab import Lab
 from halab.node import Node
 
@@ -46,14 +46,18 @@ def test_one_holder_each(lab: Lab) -> None:
 def test_agreement(lab: Lab) -> None:
     """All nodes agree on members, quorum and the configuration"""
 
-    def view(node: Node) -> tuple[object, ...]:
-        return tuple(corosync.joined(node)), corosync.quorate(node), pacemaker.digest(node)
+    def view(node: Node) -> str:
+        members, quorum = " ".join(map(str, corosync.joined(node))) or "none", "quorum" if corosync.quorate(node) else "no quorum"
+        return f"members {members}, {quorum}, configuration {pacemaker.digest(node)}"
 
-    def views() -> dict[str, tuple[object, ...]]:
-        return lab.each(view)
+    def views() -> dict[str, object]:
+        return lab.each(lambda node: attempt(node, view))
 
-    become(views, lambda seen: len(set(seen.values())) == 1, within="membership", expected="one answer: members, quorum, configuration",
-           show="corosync-quorumtool -s; cibadmin --query --scope configuration | md5sum")  # fmt: skip
+    become(
+        views, lambda seen: len(set(seen.values())) == 1, within="membership",
+        expected="the same members, quorum and configuration on every node",
+        show="corosync-quorumtool -s; cibadmin --query --scope configuration | sha256sum",
+    )  # fmt: skip
 
 
 @pytest.mark.check(
@@ -64,7 +68,7 @@ def test_agreement(lab: Lab) -> None:
 )
 def test_no_failures(lab: Lab) -> None:
     """No failed operation is recorded"""
-    on_every_node(lab, lambda node: pacemaker.status(node).failures, (), within="resource", expected="no failure", show="crm_mon -1rf")
+    on_every_node(lab, lambda node: pacemaker.status(node).failures, (), expected="no failure", show="crm_mon -1rf")
 
 
 @pytest.mark.check(
@@ -75,9 +79,7 @@ def test_no_failures(lab: Lab) -> None:
 )
 def test_no_orphans(lab: Lab) -> None:
     """Nothing runs that the configuration does not know"""
-    on_every_node(
-        lab, lambda node: pacemaker.status(node).orphans, (), within="resource", expected="no orphaned resource", show="crm_mon -1rf"
-    )
+    on_every_node(lab, lambda node: pacemaker.status(node).orphans, (), expected="no orphaned resource", show="crm_mon -1rf")
 
 
 @pytest.mark.check(
@@ -88,6 +90,5 @@ def test_no_orphans(lab: Lab) -> None:
 )
 def test_no_cores(lab: Lab) -> None:
     """No daemon of the cluster left a core file"""
-    found = lab.each(lambda node: node.run(f"find {CORES} -type f -name 'core*' 2>/dev/null").stdout.split())
-    found = {name: files for name, files in found.items() if files}
-    require(not found, expected="no core file", seen=found, show=f"find {CORES} -name 'core*'")
+    look = f"find {CORES} -type f -name 'core*' 2>/dev/null"
+    on_every_node(lab, lambda node: node.run(look).stdout.split(), [], within="now", expected="no core file", show=look)

@@ -25,7 +25,7 @@ from halab.image import Image
 from halab.lab import Lab, current
 from halab.settings import PREFIX, Settings, load
 
-screen = Screen(highlight=False, soft_wrap=True)
+screen = Screen(highlight=False, soft_wrap=True, emoji=False)  # ocf:heartbeat:apache is no heart
 
 
 def interrupted(number: int, frame: object) -> NoReturn:

@@ -33,22 +33,24 @@ def on_every_node(lab: Lab, look: Callable[[Node], T], want: object, *, expected
     A StudentError from `look` (a daemon that does not answer) is what was seen on that node; so is a
     node without power, since switching it on is the student's."""
 
-    def attempt(node: Node) -> T | StudentError:
-        try:
-            if node.state != "running":
-                return StudentError(f"{node.name} is powered on", node.state)
-            return look(node)
-        except StudentError as error:
-            return error
-
     def wrong() -> dict[str, T | StudentError]:
-        return {name: value for name, value in lab.each(attempt).items() if value != want}
+        return {name: value for name, value in lab.each(lambda node: attempt(node, look)).items() if value != want}
 
     try:
         become(wrong, lambda found: not found, expected=expected, show=show, within=within)
     except Mismatch as mismatch:
         mismatch.share = 1 - len(wrong()) / len(lab.nodes)
         raise
+
+
+def attempt(node: Node, look: Callable[[Node], T]) -> T | StudentError:
+    """`look(node)`, or the StudentError that it raised. A node without power is one too: switching it on is the student's."""
+    try:
+        if node.state != "running":
+            return StudentError(f"{node.name} is powered on", node.state)
+        return look(node)
+    except StudentError as error:
+        return error
 
 
 def become(
@@ -91,7 +93,7 @@ def require(holds: object, *, expected: str, seen: object, show: str) -> None:
 def describe(value: object) -> str:
     """A value for a person: `node: value` for what was seen on several nodes."""
     if isinstance(value, StudentError):
-        return f"not so: {value.expected} ({str(value.seen).splitlines()[0] if value.seen else 'no answer'})"
+        return f"{str(value.seen).splitlines()[0] if value.seen else 'no answer'} (asked: {value.expected})"
     if isinstance(value, dict):
         return "; ".join(f"{key}: {describe(inner)}" for key, inner in value.items()) or "nothing"
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -179,7 +179,9 @@ class Host:
         env = {INSIDE: self.settings.name, "HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
         # What halab.toml said where the command was given; in there the working directory is another.
         env |= {f"{PREFIX}{k.upper()}": str(getattr(self.settings, k)) for k in ("name", "state", "timeout_scale")}
-        user = [] if about["uid"] == 0 else ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"]
+        # Whoever ends nsenter means what runs behind it: without this, it would go on in the lab host.
+        user = ["setpriv", "--pdeathsig", "TERM"]
+        user += [] if about["uid"] == 0 else [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"]
         return [
             *("nsenter", f"--target={first}", *NAMESPACES, "--"),
             *user,

@@ -28,6 +28,7 @@ from halab.errors import DeadlinePassed, HalabError, StudentError
 from halab.expect import become
 from halab.host import Host
 from halab.lab import Lab, current
+from halab.lock import lock
 from halab.report import Check, Report, lab_facts
 from halab.wait import seconds
 
@@ -132,11 +133,13 @@ def _advice(mark: dict, failures: int) -> list[str]:
 def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:
     """(how often this check was graded, how often it failed) on this instance of the lab, this time included."""
     path = current().settings.folder / "keys" / "attempts.json"  # the one folder of the lab that is its owner's
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    tries, failures = kept.get(_id(item), (0, 0))
-    if verdict in ("passed", "failed", "warning"):
-        kept[_id(item)] = tries, failures = tries + 1, failures + (verdict != "passed")
-        if path.parent.exists():
+    if not path.parent.exists():
+        return 0, 0
+    with lock(path.with_suffix(".lock"), lambda: None):  # two graders at once count both
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        tries, failures = kept.get(_id(item), (0, 0))
+        if verdict in ("passed", "failed", "warning"):
+            kept[_id(item)] = tries, failures = tries + 1, failures + (verdict != "passed")
             path.write_text(json.dumps(kept))
     return tries, failures
 

@@ -5,7 +5,8 @@ The tests share one lab and run in this order; each leaves the cluster as it fou
 
 import json
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -51,6 +52,12 @@ def test_every_chapter_passes(ran: tuple[Live, Result, Path]) -> None:
     assert all(chapter["points"] == chapter["max_points"] > 0 for chapter in report["chapters"])
 
 
+def test_broken_in_other_ways_every_day_the_checks_notice_exactly_that(live: Live) -> None:
+    """A part of `make mutants`, another one each day."""
+    done = live.halab("exec", "--", sys.executable, "-m", "tests.mutants", "--some", "10", timeout=900)
+    assert done.ok, done.stdout + done.stderr
+
+
 def test_the_report_says_which_lab_it_is_about(ran: tuple[Live, Result, Path]) -> None:
     live, _, folder = ran
     about = json.loads((folder / "report.json").read_text())["lab"]
@@ -80,18 +87,31 @@ def test_a_second_holder_of_the_address_turns_the_right_checks_red(live: Live, t
     assert verdicts(live, tmp_path, "04")[0] == 0
 
 
-def test_apache_started_by_hand_elsewhere_turns_the_right_check_red(live: Live, tmp_path: Path) -> None:
-    holders = live.within(lambda: live.lab.holders())
-    other = next(name for name, sight in holders.items() if sight == "not held")
-    assert live.halab("ssh", other, "systemctl start apache2").ok
-    code, found = verdicts(live, tmp_path, "05")
-    assert live.halab("ssh", other, "systemctl stop apache2").ok
-    assert code == 1
-    assert found["05-apache/runs_with_the_address"] == "failed"
-    assert found["05-apache/systemd_lets_go"] == "failed"
-    assert found["05-apache/colocation"] == "passed"
-    live.halab("ssh", other, "crm resource cleanup")
-    assert verdicts(live, tmp_path, "05")[0] == 0
+def test_an_ssh_that_hangs_is_an_error_and_no_verdict_on_the_student(live: Live, tmp_path: Path) -> None:
+    def hang() -> None:
+        with live.lab.node(3).console() as console:
+            console.check_output("pkill -STOP -x sshd")
+
+    def heal() -> None:
+        with live.lab.node(3).console() as console:
+            console.check_output("pkill -CONT -x sshd")
+
+    live.within(hang)
+    try:
+        code, found = verdicts(live, tmp_path, "03")
+    finally:
+        live.within(heal)
+    assert code == 3
+    assert found["03-pacemaker/service"] == "error"
+    assert "failed" not in found.values()
+    assert "passed" not in found.values()
+    assert verdicts(live, tmp_path, "03")[0] == 0
+
+
+def test_checks_during_an_election_wait_for_its_end(live: Live, tmp_path: Path) -> None:
+    live.within(lambda: live.lab.each(lambda node: node.check_output("systemctl restart pacemaker")))
+    code, found = verdicts(live, tmp_path, "03", "05")
+    assert code == 0, {name: verdict for name, verdict in found.items() if verdict != "passed"}
 
 
 def test_a_daemon_of_the_lab_that_is_gone_is_an_error_and_no_verdict_on_the_student(live: Live, tmp_path: Path) -> None:
@@ -146,3 +166,15 @@ def test_reset_brings_the_lab_to_the_start_of_a_chapter(live: Live, tmp_path: Pa
     assert code == 1
     assert found["03-pacemaker/service"] == "failed"
     assert found["03-pacemaker/online"] == "skipped"
+
+
+@pytest.mark.slow
+def test_twice_from_nothing_the_verdicts_are_the_same(new_lab: Callable[..., Live]) -> None:
+    seen = []
+    for _ in range(2):
+        live = new_lab()
+        assert live.halab("run", timeout=900).ok
+        report = json.loads((chain.RUNS / "latest" / "report.json").read_text())
+        seen.append([(c["id"], c["verdict"], c["points"]) for chapter in report["chapters"] for c in chapter["checks"]])
+        live.close()
+    assert seen[0] == seen[1]

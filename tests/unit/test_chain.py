@@ -1,10 +1,12 @@
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from halab import chain
 from halab.errors import UsageError
+from halab.lab import Lab
 from halab.report import Check
 from halab.settings import Settings
 
@@ -63,8 +65,6 @@ def test_a_brace_in_a_path_is_no_format_for_papermill() -> None:
 @pytest.fixture
 def run(about: dict, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run whose chapters are graded as a test says: name -> verdict, and exit codes in order."""
-    from halab.lab import Lab
-
     it = chain.Run(Lab(settings), NAMES)
     it.verdicts = {}  # type: ignore[attr-defined]
 
@@ -118,3 +118,16 @@ def test_whose_fault_an_early_end_is_follows_from_the_errors_class(run: Any, kin
     run.folder.mkdir(parents=True)
     assert run._ended_early("02-corosync", kind, "cell 3: why\nmore") == code
     assert (run.folder / "02-corosync.error").read_text().startswith("cell 3: why")
+
+
+FAKE = "import halab\nhalab.check = lambda chapter: print('21 of 21 points')\nhalab.check('02-corosync')"
+
+
+def test_a_notebook_that_puts_its_own_check_in_place_of_ours_falls_short(about: dict, settings: Settings) -> None:
+    spec = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FAKE)], metadata={"kernelspec": spec})
+    nbformat.write(notebook, chain.NOTEBOOKS / "02-corosync.ipynb")
+    lines: list[str] = []
+    it = chain.Run(Lab(settings), ["02-corosync"])
+    assert it.execute(lines.append) == 1
+    assert lines[-1] == "02-corosync: falls short, 0 of 0 points (the chapter ended without being graded)"

@@ -61,7 +61,7 @@ def test_a_node_without_power_is_what_was_seen_and_is_not_asked(settings: Settin
         assert node.number != 3
         return "good"
 
-    with pytest.raises(Mismatch, match="pacemaker03: not so: pacemaker03 is powered on"):
+    with pytest.raises(Mismatch, match=r"pacemaker03: shut off \(asked: pacemaker03 is powered on\)"):
         on_every_node(Lab(settings), look, "good", expected="x", show="x", within="now")
 
 

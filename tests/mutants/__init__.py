@@ -1,0 +1,82 @@
+"""Mutants: what goes wrong in a real cluster, done to a real cluster, to see that the checks notice.
+
+A mutant is a generator: before its `yield` it breaks something, after it the break is undone. It declares
+by name the checks that then fail and those that are skipped because of it; every other verdict must stay
+`passed`. The sets are written by thinking, not copied from a run: when a run disagrees, one of the two is
+wrong. Names are short, `02/members` for `02-corosync/members`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from halab import grading
+from halab.lab import Lab, Sight
+from halab.node import Node
+
+Break = Callable[[Lab], Iterator[None]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`mistake` is what somebody did, in one line."""
+
+    name: str
+    mistake: str
+    fails: frozenset[str]
+    skips: frozenset[str]
+    errors: frozenset[str]
+    apply: Break
+
+    @property
+    def expected(self) -> dict[str, str]:
+        """check -> the verdict that is not `passed`."""
+        sets = {"failed": self.fails, "skipped": self.skips, "error": self.errors}
+        return {check: verdict for verdict, checks in sets.items() for check in checks}
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(fails: str, skips: str = "", errors: str = "") -> Callable[[Break], Break]:
+    """Registers a generator function under its name; the sets are words, its docstring is the mistake."""
+
+    def register(apply: Break) -> Break:
+        name = apply.__name__.replace("_", "-")  # type: ignore[attr-defined]
+        MUTANTS[name] = Mutant(name, (apply.__doc__ or name).rstrip("."), _ids(fails), _ids(skips), _ids(errors), apply)
+        return apply
+
+    return register
+
+
+def _ids(words: str) -> frozenset[str]:
+    chapters = {name[:2]: name for name in grading.chapters()}
+    return frozenset(f"{chapters[word[:2]]}{word[2:]}" for word in words.split())
+
+
+# -- what follows from what ---------------------------------------------------------------------------
+
+#: Skipped when 01/addresses did not pass, when 02/service, 02/members, 03/service, 03/online, 04/resource, 05/resource did not.
+AFTER_ADDRESSES = "01/hostnames 01/names 01/each_reaches_each 01/way_out 01/resolver 01/packages"
+AFTER_MEMBERS = "02/quorum 02/majority 02/encryption 02/links 02/consensus 02/identities"
+AFTER_COROSYNC = f"02/members {AFTER_MEMBERS} 02/same_configuration 02/known_options 02/starts_at_boot"
+AFTER_ONLINE = "03/dc 03/verified 03/no_quorum_policy 03/unhindered 03/same_cib"
+AFTER_PACEMAKER = f"03/online {AFTER_ONLINE} 03/starts_at_boot"
+AFTER_IP = "04/holder_is_the_clusters 04/stickiness 04/no_leftovers"
+AFTER_WEB = "05/runs_with_the_address 05/page 05/colocation 05/order 05/operation_defaults 05/no_leftovers 05/tidy"
+
+
+# -- who is who ---------------------------------------------------------------------------------------
+
+
+def holder(lab: Lab) -> Node:
+    """The node that holds the virtual IP."""
+    return next(lab.node(name) for name, sight in lab.holders().items() if sight is Sight.HELD)
+
+
+def spare(lab: Lab) -> Node:
+    """A node that holds nothing, and is not the first, on which the mutants type their commands."""
+    return [node for node in lab if node.number != holder(lab).number][-1]
+
+
+def everywhere(lab: Lab, command: str, *args: object) -> None:
+    lab.each(lambda node: node.check_output(command, *args))

@@ -1,0 +1,143 @@
+"""`make mutants`: the matrix of checks by mutants, on a lab at the end of chapter 05. Runs in the lab host.
+
+    python -m tests.mutants [NAME…] [--some N] [--healthy N] [--table FILE] [--record]
+
+Every mutant is applied, all checks are run, the verdicts and the wording are compared with what was
+declared, the break is undone, and all checks must pass again. Ends with 1 when a mutant was not noticed
+as declared, when a message differs from its golden file, or, after a full run, when nothing kills a check.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from halab import grading
+from halab.errors import HalabError
+from halab.lab import Lab, current
+from halab.report import Report
+from tests.mutants import MUTANTS, Mutant, apache, corosync, environment, pacemaker, virtual_ip
+
+MODULES = (environment, corosync, pacemaker, virtual_ip, apache)
+GOLDEN = Path(__file__).parent / "golden"
+#: What is broken stays broken: waiting a fifth of the usual time for it is enough on a quiet machine.
+HASTE = 0.2
+screen = Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+@contextmanager
+def _scaled(factor: float) -> Iterator[None]:
+    before = os.environ.get("HALAB_TIMEOUT_SCALE", "1")
+    os.environ["HALAB_TIMEOUT_SCALE"] = str(float(before) * factor)
+    yield
+    os.environ["HALAB_TIMEOUT_SCALE"] = before
+
+
+def graded(lab: Lab, factor: float = 1) -> Report:
+    """All checks, as if for the first time."""
+    (lab.settings.folder / "keys" / "attempts.json").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder, _scaled(factor):
+        return grading.run(grading.chapters(), Path(folder) / "report.json")
+
+
+def other_than_passed(report: Report) -> dict[str, str]:
+    return {c.id: c.verdict for chapter in report.chapters for c in chapter.checks if c.verdict != "passed"}
+
+
+def wording(report: Report) -> str:
+    """The messages of what failed, with digests and durations blotted out."""
+    found = [(c.id, c.message) for chapter in report.chapters for c in chapter.checks if c.verdict == "failed"]
+    text = "\n\n".join(f"{check}\n{message}" for check, message in found) + "\n"
+    text = re.sub(r"\b[0-9a-f]{12}\b", "DIGEST", text)
+    return re.sub(r"\bpacemaker0[1-9]\b", "NODE", re.sub(r"\b\d+\.\d+\.\d+\.\d+\b", "ADDRESS", text))
+
+
+def differences(one: Mutant, report: Report, record: bool) -> list[str]:
+    seen, want = other_than_passed(report), one.expected
+    found = [f"{check}: {seen.get(check, 'passed')}, declared {want.get(check, 'passed')}" for check in sorted({*seen, *want})
+             if seen.get(check) != want.get(check)]  # fmt: skip
+    if found:
+        messages = {c.id: c.message for chapter in report.chapters for c in chapter.checks}
+        return found + [f"{check}: {messages[check]}" for check in seen if seen[check] != want.get(check)]
+    path, text = GOLDEN / f"{one.name}.txt", wording(report)
+    if record:
+        path.write_text(text)
+    golden = path.read_text() if path.exists() else ""
+    return list(difflib.unified_diff(golden.splitlines(), text.splitlines(), "golden", "seen", lineterm=""))
+
+
+def tried(lab: Lab, one: Mutant, record: bool) -> list[str]:
+    """What is wrong with this mutant; nothing when it was noticed as declared and undone."""
+    breaking = one.apply(lab)
+    found: list[str] = []
+    try:
+        next(breaking)
+        found = differences(one, graded(lab, HASTE), record)
+    except HalabError as error:
+        found = [f"it could not be tried: {error}"]
+    finally:
+        next(breaking, None)
+    left = other_than_passed(graded(lab))
+    return found + [f"{check}: {verdict} after it was undone" for check, verdict in left.items()]
+
+
+def table(lab: Lab, checks: list[str]) -> str:
+    """The matrix as Markdown: what kills each check."""
+    facts = lab.host.about
+    lines = ["# Checks by mutants", "", f"{date.today()}, engine {lab.settings.engine}, {lab.settings.release}, "
+             + ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if k in ("corosync", "pacemaker"))
+             + f": {len(MUTANTS)} mutants, each noticed by exactly the checks named here. `make mutants` makes this table.",
+             "", "| check | killed by |", "|---|---|"]  # fmt: skip
+    lines += [f"| {check} | {', '.join(m.name for m in MUTANTS.values() if check in m.fails)} |" for check in checks]
+    lines += ["", "| mutant | what somebody did |", "|---|---|", *(f"| {m.name} | {m.mistake} |" for m in MUTANTS.values())]
+    return "\n".join(lines) + "\n"
+
+
+def rotating(count: int) -> list[str]:
+    """`count` mutants, others every day."""
+    names, start = list(MUTANTS), date.today().toordinal() * count
+    return [names[(start + k) % len(names)] for k in range(count)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", choices=[[], *MUTANTS])
+    parser.add_argument("--some", type=int)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--healthy", type=int, default=1, help="how often the healthy cluster is graded first")
+    asked = parser.parse_args()
+    names = asked.names or (rotating(asked.some) if asked.some else list(MUTANTS))
+    lab = current()
+    for _ in range(asked.healthy):
+        before = graded(lab)
+        if flickering := other_than_passed(before):
+            screen.print(f"the lab is not healthy: {flickering}", markup=False)
+            return 3
+    checks = [c.id for chapter in before.chapters for c in chapter.checks]
+    wrong = {}
+    for name in names:
+        if found := tried(lab, MUTANTS[name], asked.record):
+            wrong[name] = found
+        screen.print(f"{'WRONG' if found else 'ok   '} {name}: {MUTANTS[name].mistake}", markup=False)
+        for line in found:
+            screen.print(f"      {line}", markup=False)
+    unkilled = [check for check in checks if not any(check in MUTANTS[name].fails for name in names)] if len(names) == len(MUTANTS) else []
+    for check in unkilled:
+        screen.print(f"WRONG nothing kills {check}")
+    if asked.table and not wrong and not unkilled:
+        asked.table.write_text(table(lab, checks))
+    screen.print(f"{len(names) - len(wrong)} of {len(names)} mutants noticed as declared")
+    return 1 if wrong or unkilled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

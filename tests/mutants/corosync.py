@@ -1,0 +1,128 @@
+"""Chapter 02: mistakes in corosync.conf, which corosync mostly accepts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from halab import corosync
+from halab.lab import Lab
+from halab.wait import eventually
+from tests.mutants import AFTER_COROSYNC, AFTER_IP, AFTER_MEMBERS, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, everywhere, mutant, spare
+
+FILE = "/etc/corosync/corosync.conf"
+
+
+@contextmanager
+def reloaded(lab: Lab, script: str) -> Iterator[None]:
+    """Edit the file on every node with sed(1) and reload it; afterwards the old one again."""
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i -e %s {FILE}; corosync -t", script)
+    lab.nodes[0].check_output("corosync-cfgtool -R")
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}")
+    lab.nodes[0].check_output("corosync-cfgtool -R")
+
+
+@mutant(
+    fails="02/service 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans "
+    "05/resource 05/agreement 05/no_failures 05/no_orphans",
+    skips=f"{AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
+)
+def corosync_stopped(lab: Lab) -> Iterator[None]:
+    """corosync was stopped on a node (and pacemaker with it)."""
+    node = spare(lab)
+    node.check_output("systemctl stop corosync")
+    yield
+    node.check_output("systemctl start corosync pacemaker")
+
+
+@mutant(
+    fails="02/members 02/same_configuration 03/online 04/agreement 04/holder_is_the_clusters 05/agreement 05/tidy",
+    skips=f"{AFTER_MEMBERS} {AFTER_ONLINE}",
+)
+def another_key(lab: Lab) -> Iterator[None]:
+    """A node made a key of its own instead of taking the others'."""
+    node = spare(lab)
+    node.check_output("cp -p /etc/corosync/authkey /root/authkey; corosync-keygen > /dev/null; systemctl restart corosync pacemaker")
+    eventually(lambda: corosync.joined(node) == [node.number], within="membership", what="a membership of one")
+    yield
+    node.check_output("cp -p /root/authkey /etc/corosync/authkey; systemctl restart corosync pacemaker")
+
+
+@mutant(
+    fails="02/quorum 03/dc 04/one_holder 05/runs_with_the_address 05/tidy",
+    skips="02/majority 04/holder_is_the_clusters 04/arp 05/page",
+)
+def too_many_votes_expected(lab: Lab) -> Iterator[None]:
+    """Someone told the cluster to expect seven votes: three are no majority, and everything stops."""
+    with reloaded(lab, "s/^quorum {/&\\n  expected_votes: 7/"):
+        eventually(lambda: not any(s == "held" for s in lab.holders().values()), within="resource", what="the address is given up")
+        yield
+
+
+@mutant("02/majority")
+def two_node(lab: Lab) -> Iterator[None]:
+    """`two_node: 1` was copied from an example for clusters of two."""
+    with reloaded(lab, "s/^quorum {/quorum {\\n  two_node: 1/"):
+        yield
+
+
+@mutant("02/majority")
+def a_node_with_two_votes(lab: Lab) -> Iterator[None]:
+    """One node counts twice."""
+    with reloaded(lab, "0,/nodeid: 1/s//nodeid: 1\\n    quorum_votes: 2/"):
+        yield
+
+
+@mutant("02/encryption")
+def no_cipher(lab: Lab) -> Iterator[None]:
+    """Encryption is off, as it was in the handbook."""
+    with reloaded(lab, "s/crypto_cipher: .*/crypto_cipher: none/; s/crypto_hash: .*/crypto_hash: none/"):
+        yield
+
+
+@mutant("02/links")
+def a_second_link_to_nowhere(lab: Lab) -> Iterator[None]:
+    """A second link was configured on a network that does not exist."""
+    lab.each(lambda node: node.check_output("ip addr add 10.99.0.%s/32 dev lo", node.number))
+    with reloaded(lab, r"s/^\( *\)nodeid: \([0-9]*\)/&\n\1ring1_addr: 10.99.0.\2/"):
+        yield
+    lab.each(lambda node: node.check_output("ip addr del 10.99.0.%s/32 dev lo", node.number))
+
+
+@mutant("02/consensus")
+def consensus_too_short(lab: Lab) -> Iterator[None]:
+    """consensus was set by hand, below 1.2 times the token in force."""
+    with reloaded(lab, f"s/^totem {{/&\\n  consensus: {round(lab.settings.token * 1.7)}/"):
+        yield
+
+
+@mutant("02/same_configuration")
+def one_file_edited(lab: Lab) -> Iterator[None]:
+    """One node's file was edited and not copied to the others."""
+    node, text = spare(lab), spare(lab).get(FILE)
+    node.put(text + b"# to do: try a longer token\n", FILE)
+    yield
+    node.put(text, FILE)
+
+
+@mutant("02/known_options")
+def a_typo_that_is_ignored(lab: Lab) -> Iterator[None]:
+    """`tokn: 5000`: corosync stores it, says nothing, and goes on with the old token."""
+    with reloaded(lab, "s/^totem {/&\\n  tokn: 5000/"):
+        yield
+    everywhere(lab, "corosync-cmapctl -d totem.tokn || true")  # a reload does not forget it
+
+
+@mutant("02/identities")
+def names_exchanged(lab: Lab) -> Iterator[None]:
+    """Two nodes have each other's name in the node list."""
+    first, second = lab.nodes[1].name, lab.nodes[2].name
+    with reloaded(lab, f"s/name: {first}/name: X/; s/name: {second}/name: {first}/; s/name: X/name: {second}/"):
+        yield
+
+
+@mutant("02/starts_at_boot")
+def corosync_not_enabled(lab: Lab) -> Iterator[None]:
+    """corosync runs, but does not start at boot on one node."""
+    spare(lab).check_output("systemctl -q disable corosync")
+    yield
+    spare(lab).check_output("systemctl -q enable corosync")

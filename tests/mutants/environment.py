@@ -1,0 +1,109 @@
+"""Chapter 01: mistakes with the bridge, the names and the way out."""
+
+from collections.abc import Iterator
+
+from halab.lab import Lab
+from tests.mutants import AFTER_ADDRESSES, AFTER_COROSYNC, AFTER_IP, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
+
+
+@mutant("01/bridge")
+def wrong_prefix(lab: Lab) -> Iterator[None]:
+    """The host's address on the bridge has the wrong prefix."""
+    bridge, address = lab.settings.bridge, lab.settings.host_address
+    swap = "ip addr add %s/%s dev %s && ip addr del %s/%s dev %s"
+    lab.host.check_output(swap, address, 25, bridge, address, 24, bridge)
+    yield
+    lab.host.check_output(swap, address, 24, bridge, address, 25, bridge)
+
+
+@mutant(
+    fails="01/running 02/service 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/no_cores "
+    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ",
+    skips=f"01/addresses {AFTER_ADDRESSES} {AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
+)
+def a_node_is_off(lab: Lab) -> Iterator[None]:
+    """A node that the cluster could spare was switched off and forgotten."""
+    node = spare(lab)
+    node.power_off()
+    yield
+    node.start()
+    node.wait_for_ssh()
+
+
+@mutant("01/addresses", AFTER_ADDRESSES)
+def a_stray_address(lab: Lab) -> Iterator[None]:
+    """An address from an earlier try is still there."""
+    node, stray = spare(lab), lab.settings.subnet[77]
+    node.check_output("ip addr add %s/24 dev eth0", stray)
+    yield
+    node.check_output("ip addr del %s/24 dev eth0", stray)
+
+
+@mutant("01/hostnames")
+def a_name_until_reboot(lab: Lab) -> Iterator[None]:
+    """A node has its name only until it is booted again."""
+    node = spare(lab)
+    node.put("debian\n", "/etc/hostname")
+    yield
+    node.put(f"{node.name}\n", "/etc/hostname")
+
+
+@mutant("01/names", "01/each_reaches_each")
+def a_typo_in_hosts(lab: Lab) -> Iterator[None]:
+    """One node's /etc/hosts has another one's address wrong."""
+    node, text = spare(lab), spare(lab).get("/etc/hosts").decode()
+    node.put(text.replace(f"{lab.nodes[0].address} ", f"{lab.settings.subnet[99]} "), "/etc/hosts")
+    yield
+    node.put(text, "/etc/hosts")
+
+
+@mutant("01/each_reaches_each")
+def no_ping(lab: Lab) -> Iterator[None]:
+    """A node was told not to answer pings."""
+    node = spare(lab)
+    node.check_output("sysctl -q -w net.ipv4.icmp_echo_ignore_all=1")
+    yield
+    node.check_output("sysctl -q -w net.ipv4.icmp_echo_ignore_all=0")
+
+
+@mutant("01/forwarding", "01/way_out 01/resolver")
+def no_forwarding(lab: Lab) -> Iterator[None]:
+    """Forwarding was never switched on again."""
+    lab.network.set_forwarding(False)
+    yield
+    lab.network.set_forwarding(True)
+
+
+@mutant("01/way_out", "01/resolver")
+def no_translation(lab: Lab) -> Iterator[None]:
+    """The masquerade rule is gone."""
+    lab.network.set_masquerading(False)
+    yield
+    lab.network.set_masquerading(True)
+
+
+@mutant("01/way_out", "01/resolver")
+def no_gateway(lab: Lab) -> Iterator[None]:
+    """A node has lost its default route."""
+    node = spare(lab)
+    node.check_output("ip route del default")
+    yield
+    node.check_output("ip route add default via %s", lab.settings.host_address)
+
+
+@mutant("01/resolver")
+def wrong_name_server(lab: Lab) -> Iterator[None]:
+    """A node asks a name server that does not exist."""
+    node, text = spare(lab), spare(lab).get("/etc/resolv.conf")
+    node.put(f"nameserver {lab.settings.host_address}\n", "/etc/resolv.conf")
+    yield
+    node.put(text, "/etc/resolv.conf")
+
+
+@mutant("01/packages")
+def no_repository(lab: Lab) -> Iterator[None]:
+    """A node's sources.list is empty: apt-get update succeeds and finds nothing."""
+    node, text = spare(lab), spare(lab).get("/etc/apt/sources.list")
+    node.put("", "/etc/apt/sources.list")
+    yield
+    node.put(text, "/etc/apt/sources.list")

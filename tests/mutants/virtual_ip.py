@@ -1,0 +1,111 @@
+"""Chapter 04: mistakes with the address."""
+
+from collections.abc import Iterator
+
+from halab.lab import Lab
+from tests.mutants import AFTER_IP, holder, mutant, spare
+from tests.mutants.pacemaker import configured, lying, settled
+
+
+@mutant("04/resource", AFTER_IP)
+def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
+    """ClusterIP has no monitor operation: a lost address would go unnoticed."""
+    with configured(lab, "cibadmin --delete --force --xpath \"//primitive[@id='ClusterIP']/operations\""):
+        yield
+
+
+@mutant("04/resource", AFTER_IP)
+def unmanaged(lab: Lab) -> Iterator[None]:
+    """ClusterIP was set unmanaged for a moment."""
+    with configured(lab, "crm resource unmanage ClusterIP"):
+        yield
+
+
+@mutant(
+    fails="04/one_holder 04/one_holder_each 05/runs_with_the_address 05/one_holder_each",
+    skips="04/holder_is_the_clusters 04/arp 05/page",
+)
+def a_second_holder(lab: Lab) -> Iterator[None]:
+    """The address was added by hand on a second node. The page answers, crm_mon shows one."""
+    node = spare(lab)
+    node.check_output("ip addr add %s/24 dev eth0", lab.virtual_ip)
+    yield
+    node.check_output("ip addr del %s/24 dev eth0", lab.virtual_ip)
+
+
+@mutant(
+    fails="04/one_holder 04/one_holder_each 05/runs_with_the_address 05/one_holder_each",
+    skips="04/holder_is_the_clusters 04/arp 05/page",
+)
+def a_second_holder_who_hides_it(lab: Lab) -> Iterator[None]:
+    """A second node holds the address, and its `ip` does not show it."""
+    node = spare(lab)
+    node.check_output("ip addr add %s/32 dev lo", lab.virtual_ip)
+    with lying(node, "ip", f"/{lab.virtual_ip}/d"):
+        yield
+    node.check_output("ip addr del %s/32 dev lo", lab.virtual_ip)
+
+
+@mutant("04/holder_is_the_clusters")
+def a_node_lies_about_the_holder(lab: Lab) -> Iterator[None]:
+    """A node's crm_mon says that it has the address itself."""
+    node = spare(lab)
+    with lying(node, "crm_mon", f'/<resource id="ClusterIP"/,/<\\/resource>/s/<node name="[^"]*"/<node name="{node.name}"/'):
+        yield
+
+
+@mutant("04/arp")
+def a_stranger_answers(lab: Lab) -> Iterator[None]:
+    """Another machine on the bridge has the same address."""
+    mac, bridge = holder(lab).mac, lab.settings.bridge
+    # The host itself goes on asking the right one: that the page answers must not depend on luck.
+    lab.host.check_output("ip neigh replace %s lladdr %s dev %s nud permanent", lab.virtual_ip, mac, bridge)
+    lab.host.check_output("ip netns add stranger && ip link add stranger type veth peer name eth0 netns stranger")
+    lab.host.check_output("ip link set stranger master %s up && ip -n stranger addr add %s/24 dev eth0", bridge, lab.virtual_ip)
+    lab.host.check_output("ip -n stranger link set eth0 up")
+    yield
+    lab.host.check_output("ip link del stranger; ip netns del stranger; ip neigh del %s dev %s", lab.virtual_ip, bridge)
+
+
+@mutant("04/stickiness")
+def no_stickiness(lab: Lab) -> Iterator[None]:
+    """The stickiness was reset to nothing."""
+    with configured(lab, "crm configure rsc_defaults resource-stickiness=0"):
+        yield
+
+
+@mutant("04/stickiness")
+def stickiness_of_its_own(lab: Lab) -> Iterator[None]:
+    """The default is right, but ClusterIP has a value of its own."""
+    with configured(lab, "crm_resource --resource ClusterIP --meta --set-parameter resource-stickiness --parameter-value 0"):
+        yield
+
+
+@mutant("04/no_leftovers")
+def a_favourite_left_behind(lab: Lab) -> Iterator[None]:
+    """The location constraint of the experiment was not deleted."""
+    with configured(lab, f"crm configure location likes ClusterIP 50: {holder(lab).name}"):
+        yield
+
+
+@mutant("04/no_failures 05/no_failures")
+def a_failure_not_cleaned_up(lab: Lab) -> Iterator[None]:
+    """An operation failed, the cluster recovered, and nobody looked."""
+    lab.nodes[0].check_output("crm_resource --fail --resource ClusterIP --node %s", holder(lab).name)
+    settled(lab)
+    yield
+    lab.nodes[0].check_output("crm_resource --cleanup")
+    settled(lab)
+
+
+@mutant("03/unhindered 04/no_orphans 05/no_orphans 05/tidy")
+def an_orphan(lab: Lab) -> Iterator[None]:
+    """A resource was deleted while it ran, and orphans were told to stay."""
+    add = "crm configure primitive Try ocf:pacemaker:Dummy op monitor interval=30s"
+    with configured(lab, "crm_attribute --type crm_config --name stop-orphan-resources --update false", add):
+        lab.nodes[0].check_output("cibadmin --delete --force --xpath \"//primitive[@id='Try']\"")
+        settled(lab)
+        yield
+    settled(lab)
+    lab.nodes[0].check_output("crm_resource --cleanup")
+    settled(lab)
