@@ -41,13 +41,17 @@ def on_every_node(lab: Lab, look: Callable[[Node], T], want: object, *, expected
         except StudentError as error:
             return error
 
+    found: dict[str, T | StudentError] = {}
+
     def wrong() -> dict[str, T | StudentError]:
-        return {name: value for name, value in lab.each(attempt).items() if value != want}
+        nonlocal found
+        found = {name: value for name, value in lab.each(attempt).items() if value != want}
+        return found
 
     try:
         become(wrong, lambda found: not found, expected=expected, show=show, within=within)
     except Mismatch as mismatch:
-        mismatch.share = 1 - len(wrong()) / len(lab.nodes)
+        mismatch.share = 1 - len(found) / len(lab.nodes)  # of the look that the message tells
         raise
 
 

@@ -16,7 +16,6 @@ never a pass, and a check that never returns is an error.
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -105,7 +104,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     _verdicts[_id(item)] = verdict
     tries, failures = _attempt(item, verdict)
     advice = _advice(_mark(item), failures) if verdict in ("failed", "warning") else []
-    _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=time.time() - call.start)
+    _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
 
 
 def _verdict(call: pytest.CallInfo) -> tuple[str, float, str]:
@@ -132,13 +131,21 @@ def _advice(mark: dict, failures: int) -> list[str]:
 def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:
     """(how often this check was graded, how often it failed) on this instance of the lab, this time included."""
     path = current().settings.folder / "keys" / "attempts.json"  # the one folder of the lab that is its owner's
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = _kept(path)
     tries, failures = kept.get(_id(item), (0, 0))
     if verdict in ("passed", "failed", "warning"):
         kept[_id(item)] = tries, failures = tries + 1, failures + (verdict != "passed")
         if path.parent.exists():
             path.write_text(json.dumps(kept))
     return tries, failures
+
+
+def _kept(path: Path) -> dict[str, tuple[int, int]]:
+    """What `_attempt` kept; nothing when it was cut short, or is not there."""
+    try:
+        return {name: (int(tries), int(failures)) for name, (tries, failures) in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _forget(chapters: set[str], path: Path) -> None:
