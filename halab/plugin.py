@@ -138,8 +138,9 @@ def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:
     with lock(path.with_suffix(".lock"), lambda: None):  # two graders at once count both
         kept = _kept(path)
         tries, failures = kept.get(_id(item), (0, 0))
-        kept[_id(item)] = tries, failures = tries + counted, failures + failed
-        path.write_text(json.dumps(kept))
+        if counted:
+            kept[_id(item)] = tries, failures = tries + 1, failures + failed
+            path.write_text(json.dumps(kept))
     return tries, failures
 
 
