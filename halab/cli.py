@@ -241,7 +241,7 @@ def check(
     forms = ((json_file, export.as_json), (junit_file, export.as_junit), (csv_file, export.as_csv))
     outputs = {path.absolute(): render for path, render in forms if path}
     for path in outputs:
-        if not os.access(path.parent, os.W_OK):
+        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
             raise UsageError("the report can be written", f"{path.parent} is no folder that you can write to", "another FILE")
     known = grading.chapters()
     names = [next((k for k in known if name == k or name.zfill(2) == k.split("-")[0]), "") or _no_chapter(name, known) for name in chapters]

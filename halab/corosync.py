@@ -107,7 +107,7 @@ OPTIONS = {
     "totem": """version transport cluster_name crypto_model crypto_cipher crypto_hash secauth keyfile key link_mode ip_version
         ip_dscp netmtu token token_warning token_coefficient token_retransmit token_retransmits_before_loss_const hold join send_join
         consensus merge downcheck fail_recv_const seqno_unchanged_const heartbeat_failures_allowed max_network_delay window_size
-        max_messages miss_count_const clear_node_high_bit nodeid block_unlisted_ips
+        max_messages miss_count_const clear_node_high_bit nodeid block_unlisted_ips config_version
         cancel_token_hold_on_retransmit knet_pmtud_interval knet_mtu knet_compression_model knet_compression_threshold
         knet_compression_level""",
     "totem.interface": """linknumber ringnumber knet_link_priority knet_ping_interval knet_ping_timeout knet_ping_precision

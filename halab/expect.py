@@ -33,13 +33,17 @@ def on_every_node(lab: Lab, look: Callable[[Node], T], want: object, *, expected
     A StudentError from `look` (a daemon that does not answer) is what was seen on that node; so is a
     node without power, since switching it on is the student's."""
 
+    found: dict[str, T | StudentError] = {}
+
     def wrong() -> dict[str, T | StudentError]:
-        return {name: value for name, value in lab.each(lambda node: attempt(node, look)).items() if value != want}
+        nonlocal found
+        found = {name: value for name, value in lab.each(lambda node: attempt(node, look)).items() if value != want}
+        return found
 
     try:
         become(wrong, lambda found: not found, expected=expected, show=show, within=within)
     except Mismatch as mismatch:
-        mismatch.share = 1 - len(wrong()) / len(lab.nodes)
+        mismatch.share = 1 - len(found) / len(lab.nodes)  # of the look that the message tells
         raise
 
 

@@ -6,6 +6,7 @@ check how long it took and how often it was tried.
 
 import csv
 import io
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +16,8 @@ COLUMNS = ("chapter", "check", "title", "verdict", "points", "max_points", "atte
 LAB = ("name", "engine", "release", "image_digest", "instance", "start")
 #: Verdict -> JUnit's element for it; a warning passes.
 ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
+#: What XML 1.0 has no way to write, such as a terminal's escapes in what a command said.
+UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_json(report: Report) -> str:
@@ -50,7 +53,7 @@ def as_junit(report: Report) -> str:
         for c in chapter.checks:
             _case(suite, chapter.name, c)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return UNWRITABLE.sub("\ufffd", ElementTree.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def _case(suite: ElementTree.Element, chapter: str, c: Check) -> None:
@@ -78,7 +81,19 @@ def into_gradebook(report: Report, gradebook: Any, student: str) -> None:
         for c in chapter.checks:
             gradebook.update_or_create_grade_cell(c.id, chapter.name, chapter.name, max_score=c.max_points, cell_type="code")
         gradebook.update_or_create_submission(chapter.name, student)
+        _grade_new_cells(gradebook, chapter.name, student)
         for c in chapter.checks:
             grade = gradebook.find_grade(c.id, chapter.name, chapter.name, student)
             grade.manual_score, grade.needs_manual_grade = c.points, False
         gradebook.db.commit()
+
+
+def _grade_new_cells(gradebook: Any, name: str, student: str) -> None:
+    """nbgrader gives a submission the cells of its day; those that came later, as held-back checks do, are added."""
+    notebook = gradebook.find_submission_notebook(name, name, student)
+    graded = {grade.cell.name for grade in notebook.grades}
+    for cell in gradebook.find_notebook(name, name).grade_cells:
+        if cell.name not in graded:
+            from nbgrader.api import Grade
+
+            gradebook.db.add(Grade(cell=cell, notebook=notebook))

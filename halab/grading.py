@@ -6,6 +6,7 @@ modules are named the same way, and its checks count as held back. How many ther
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -33,14 +34,14 @@ def run(names: list[str], path: Path, *, more: Path | None = None, verbose: bool
     Raises LabError when the checker itself broke before the end; verdicts reached stay in `path`."""
     argv = [
         sys.executable, "-m", "pytest", "-p", "halab.plugin", "-p", "no:cacheprovider", "-q", "--import-mode=importlib",
-        "-o", f"pythonpath={CHECKS}", "--rootdir", str(CHECKS), "--confcutdir", str(CHECKS), "--halab-report", str(path),
+        "-o", f"pythonpath={shlex.quote(str(CHECKS))}", "--rootdir", str(CHECKS), "--confcutdir", str(CHECKS), "--halab-report", str(path),
         *_files(names, more),
     ]  # fmt: skip
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     env.pop("PYTEST_ADDOPTS", None)
     limit = seconds(DEADLINE * len(names))
     try:
-        done = subprocess.run(argv, env=env, capture_output=not verbose, text=True, timeout=limit, check=False)
+        done = subprocess.run(argv, env=env, capture_output=not verbose, text=True, errors="replace", timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         raise LabError("the checks end", f"still running after {limit:g} s", "halab status") from None
     if done.returncode not in (0, 1):  # a signal's is negative

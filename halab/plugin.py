@@ -16,7 +16,6 @@ never a pass, and a check that never returns is an error.
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -106,7 +105,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     _verdicts[_id(item)] = verdict
     tries, failures = _attempt(item, verdict)
     advice = _advice(_mark(item), failures) if verdict in ("failed", "warning") else []
-    _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=time.time() - call.start)
+    _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
 
 
 def _verdict(call: pytest.CallInfo) -> tuple[str, float, str]:
@@ -133,15 +132,24 @@ def _advice(mark: dict, failures: int) -> list[str]:
 def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:
     """(how often this check was graded, how often it failed) on this instance of the lab, this time included."""
     path = current().settings.folder / "keys" / "attempts.json"  # the one folder of the lab that is its owner's
+    counted, failed = verdict in ("passed", "failed", "warning"), verdict in ("failed", "warning")
     if not path.parent.exists():
-        return 0, 0
+        return int(counted), int(failed)
     with lock(path.with_suffix(".lock"), lambda: None):  # two graders at once count both
-        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept = _kept(path)
         tries, failures = kept.get(_id(item), (0, 0))
-        if verdict in ("passed", "failed", "warning"):
-            kept[_id(item)] = tries, failures = tries + 1, failures + (verdict != "passed")
+        if counted:
+            kept[_id(item)] = tries, failures = tries + 1, failures + failed
             path.write_text(json.dumps(kept))
     return tries, failures
+
+
+def _kept(path: Path) -> dict[str, tuple[int, int]]:
+    """What `_attempt` kept; nothing when it was cut short, or is not there."""
+    try:
+        return {name: (int(tries), int(failures)) for name, (tries, failures) in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _forget(chapters: set[str], path: Path) -> None:

@@ -59,7 +59,7 @@ def together_by_luck(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("05/colocation 04/no_leftovers")
+@mutant("05/colocation 05/no_leftovers 04/no_leftovers")
 def together_by_location(lab: Lab) -> Iterator[None]:
     """Two location constraints to one node instead of a colocation."""
     name = holder(lab).name

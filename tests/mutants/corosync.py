@@ -58,6 +58,22 @@ def too_many_votes_expected(lab: Lab) -> Iterator[None]:
         yield
 
 
+@mutant(
+    fails="02/quorum 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/one_holder "
+    "05/resource 05/agreement 05/no_failures 05/no_orphans",
+    skips=f"02/majority {AFTER_PACEMAKER} {AFTER_IP} 04/arp {AFTER_WEB}",
+)
+def no_quorum_provider(lab: Lab) -> Iterator[None]:
+    """The provider was forgotten: members, but no quorum, and a pacemaker that nobody can start."""
+    everywhere(lab, "systemctl stop pacemaker")
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i -e /provider:/d {FILE}; systemctl restart corosync")
+    eventually(
+        lambda: lab.each(corosync.joined), lambda seen: all(len(ids) == len(lab.nodes) for ids in seen.values()), within="membership"
+    )
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}; systemctl restart corosync; systemctl start pacemaker")
+
+
 @mutant("02/majority")
 def two_node(lab: Lab) -> Iterator[None]:
     """`two_node: 1` was copied from an example for clusters of two."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from halab.lab import Lab
-from tests.mutants import AFTER_IP, holder, mutant, spare
+from tests.mutants import AFTER_ADDRESSES, AFTER_IP, holder, mutant, spare
 from tests.mutants.pacemaker import configured, lying, settled
 
 
@@ -11,6 +11,17 @@ from tests.mutants.pacemaker import configured, lying, settled
 def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
     """ClusterIP has no monitor operation: a lost address would go unnoticed."""
     with configured(lab, "cibadmin --delete --force --xpath \"//primitive[@id='ClusterIP']/operations\""):
+        yield
+
+
+@mutant(
+    fails="01/addresses 04/resource 04/one_holder 05/runs_with_the_address",
+    skips=f"{AFTER_ADDRESSES} {AFTER_IP} 04/arp 05/page",
+)
+def the_wrong_address(lab: Lab) -> Iterator[None]:
+    """A typing mistake in the address."""
+    wrong = lab.settings.virtual_ip + 1
+    with configured(lab, f"crm_resource --resource ClusterIP --set-parameter ip --parameter-value {wrong}"):
         yield
 
 

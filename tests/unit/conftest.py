@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from halab import grading
 from halab.settings import Settings, load
 
 CAPTURED = Path(__file__).parent / "captured"
 RELEASES = ("trixie", "bookworm")
+Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +58,23 @@ def about(settings: Settings) -> dict:
     settings.folder.mkdir(parents=True)
     (settings.folder / "host.json").write_text(json.dumps(facts))
     return facts
+
+
+@pytest.fixture
+def write(about: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module of checks in a folder that takes the place of `checks/`."""
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    monkeypatch.setattr(grading, "CHECKS", folder)
+    monkeypatch.setenv("PYTHONPATH", str(Path(grading.__file__).parent.parent))
+
+    def put(text: str, name: str = "test_02_corosync") -> Path:
+        (folder / f"{name}.py").write_text(text)
+        return folder
+
+    return put
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "report.json"

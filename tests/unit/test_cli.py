@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import pwd
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -16,6 +18,7 @@ from halab import chain, cli, door, grading
 from halab.errors import HalabError, LabError, MachineLacks, StudentError, UsageError
 from halab.host import Host
 from halab.lab import Lab
+from halab.report import Report
 
 STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "reset"}
 COMMANDS = sorted(cli.main.commands)
@@ -282,6 +285,105 @@ def test_another_timeout_scale_is_no_other_lab(about: dict) -> None:
     door.same_settings(Host(load()), load(timeout_scale=3))  # raises nothing
     with pytest.raises(UsageError):
         door.same_settings(Host(load()), load(timeout_scale=3, memory=2048))
+
+
+# -- check --------------------------------------------------------------------------------------------
+
+CHECKS = """
+def test_members():
+    "All are members, <b>each</b>"
+
+def test_quorum():
+    assert False, "no quorum, anywhere"
+"""
+
+
+@pytest.fixture
+def checked(about: dict, chapters: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lab that is entered, with two checks in chapter 02; the folder for what is written."""
+    (tmp_path / "test_02_corosync.py").write_text(CHECKS)
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
+    monkeypatch.setattr(cli, "enter", lambda: SimpleNamespace(close=lambda: None))
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def unchecked(checked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, where no check may run."""
+    monkeypatch.setattr(cli, "enter", lambda: pytest.fail("entered the lab"))
+    monkeypatch.setattr(grading, "run", lambda *_, **__: pytest.fail("ran checks"))
+    return checked
+
+
+def test_check_writes_the_report_in_each_form_that_is_asked_for(checked: Path) -> None:
+    found = halab("check", "2", "--junit", f"{checked}/r.xml", "--csv", f"{checked}/r.csv", "--json", f"{checked}/r.json")
+    assert found.exit_code == 1
+    assert "02-corosync: 1 of 2 points" in found.output
+    assert sorted(os.listdir(checked)) == ["r.csv", "r.json", "r.xml"]
+    report = Report.load(checked / "r.json")
+    assert [(c.id, c.verdict) for c in report.chapters[0].checks] == [("02-corosync/members", "passed"), ("02-corosync/quorum", "failed")]
+    with (checked / "r.csv").open(newline="") as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["passed", "failed"]
+    assert [case.get("name") for case in ElementTree.parse(checked / "r.xml").iter("testcase")] == [
+        "All are members, <b>each</b>", "test_quorum",
+    ]  # fmt: skip
+
+
+def test_check_writes_nothing_that_is_not_asked_for(checked: Path) -> None:
+    assert halab("check", "02-corosync").exit_code == 1
+    assert os.listdir(checked) == []
+
+
+def test_check_writes_beside_where_it_was_called(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checked)
+    halab("check", "2", "--csv", "r.csv")
+    assert os.listdir(checked) == ["r.csv"]
+
+
+def test_check_runs_an_instructors_folder_too(checked: Path) -> None:
+    (checked / "test_02_extra.py").write_text("def test_secret(): pass\n")
+    found = halab("check", "2", "--checks", str(checked), "--json", f"{checked}/r.json")
+    assert found.exit_code == 1
+    assert "02-corosync: 2 of 3 points" in found.output
+    assert [c.held_back for c in Report.load(checked / "r.json").chapters[0].checks] == [False, False, True]
+
+
+@pytest.mark.parametrize("option", ["--junit", "--csv", "--json"])
+@pytest.mark.parametrize("folder", ["absent", "a-file"])
+def test_what_can_not_be_written_exits_2_before_anything_is_checked(unchecked: Path, option: str, folder: str) -> None:
+    (unchecked / "a-file").write_text("")
+    found = halab("check", "2", option, str(unchecked / folder / "r"))
+    assert found.exit_code == 2
+    assert "the report can be written" in found.output
+
+
+@pytest.mark.parametrize("option", ["--junit", "--csv", "--json"])
+def test_a_folder_that_is_not_yours_to_write_to_exits_2(unchecked: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (unchecked, os.W_OK))  # to root all are
+    found = halab("check", "2", option, str(unchecked / "r"))
+    assert found.exit_code == 2
+    assert f"{unchecked} is no folder that you can write to" in found.output
+
+
+@pytest.mark.parametrize("option", ["--junit", "--csv", "--json"])
+def test_a_folder_is_no_file_to_write(unchecked: Path, option: str) -> None:
+    assert halab("check", "2", option, str(unchecked)).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["absent", "a-file"])
+def test_checks_that_are_in_no_folder_exit_2(unchecked: Path, name: str) -> None:
+    (unchecked / "a-file").write_text("")
+    found = halab("check", "2", "--checks", str(unchecked / name))
+    assert found.exit_code == 2
+    assert "--checks" in found.output
+
+
+def test_a_folder_without_checks_exits_2(checked: Path) -> None:
+    found = halab("check", "2", "--checks", str(checked), "--json", f"{checked}/r.json")
+    assert found.exit_code == 2
+    assert "test_NN_*.py" in found.output
+    assert os.listdir(checked) == []
 
 
 # -- doctor -------------------------------------------------------------------------------------------

@@ -110,3 +110,78 @@ def test_a_cipher_of_none_is_no_encryption_whatever_secauth_says() -> None:
     cases = [({}, False), ({"totem.secauth": "on"}, True), ({"totem.secauth": "on", "totem.crypto_cipher": "none"}, False),
              ({"totem.crypto_cipher": "aes256"}, True), ({"totem.crypto_cipher": "aes256", "totem.transport": "udpu"}, False)]  # fmt: skip
     assert [corosync.encrypts(cmap) for cmap, _ in cases] == [want for _, want in cases]
+
+
+NODES = {k: (f"pacemaker0{k}", f"192.168.100.{9 + k}") for k in (1, 2, 3)}
+
+
+def test_each_node_id_has_its_name_and_its_address(captured: Read) -> None:
+    assert corosync.identities(corosync.parse_cmap(captured("cmap.txt"))) == NODES
+
+
+def test_a_node_that_left_keeps_its_address_and_one_that_never_came_has_none(captured: Read) -> None:
+    assert corosync.identities(corosync.parse_cmap(captured("cmap-two-left.txt"))) == NODES
+    assert corosync.identities(corosync.parse_cmap(captured("cmap-one-of-three.txt"))) == {
+        1: NODES[1], 2: ("pacemaker02", ""), 3: ("pacemaker03", ""),
+    }  # fmt: skip
+
+
+def test_a_node_without_a_name_has_an_empty_one(captured: Read) -> None:
+    text = "".join(line for line in captured("cmap.txt").splitlines(True) if not line.startswith("nodelist.node.1.name "))
+    assert corosync.identities(corosync.parse_cmap(text)) == NODES | {2: ("", NODES[2][1])}
+
+
+def test_names_go_with_the_node_id_and_not_with_the_place_in_the_list(captured: Read) -> None:
+    text = captured("cmap.txt").replace("nodelist.node.0.nodeid (u32) = 1", "nodelist.node.0.nodeid (u32) = 7")
+    assert corosync.identities(corosync.parse_cmap(text))[7] == ("pacemaker01", "")
+
+
+MALFORMED = "Failed to initialize the cmap API.\nnodelist.node.x.nodeid (u32) = 1\nnodelist.node.0.nodeid = 1\ntotem.tokn = 1\n = \n"
+
+
+def test_a_map_that_is_malformed_has_neither_nodes_nor_options() -> None:
+    cmap = corosync.parse_cmap(MALFORMED)
+    assert (corosync.identities(cmap), corosync.unknown_options(cmap)) == ({}, [])
+    assert (corosync.identities({}), corosync.unknown_options({})) == ({}, [])
+
+
+def test_a_member_whose_address_is_malformed_has_none() -> None:
+    cmap = corosync.parse_cmap("nodelist.node.0.nodeid (u32) = 1\nruntime.members.1.ip (str) = r(0) ip\n")
+    assert corosync.identities(cmap) == {1: ("", "")}
+
+
+@pytest.mark.parametrize("name", ["cmap.txt", "cmap-one-of-three.txt", "cmap-two-left.txt"])
+def test_a_healthy_file_has_no_unknown_option(captured: Read, name: str) -> None:
+    assert corosync.unknown_options(corosync.parse_cmap(captured(name))) == []
+
+
+def unknown(captured: Read, *lines: str) -> list[str]:
+    return corosync.unknown_options(corosync.parse_cmap("\n".join([captured("cmap.txt").rstrip("\n"), *lines])))
+
+
+def test_options_that_corosync_does_not_have_are_told_sorted(captured: Read) -> None:
+    lines = ["totem.vsftype (str) = none", "totem.tokn (u32) = 5000", "nodelist.node.0.ring0_adr (str) = 192.168.100.10",
+             "totem.interface.0.bindnetadr (str) = 10.0.0.0", "quorum.two_nodes (u8) = 1", "logging.to_sysloog (str) = yes",
+             "logging.logger_subsys.QUORUM.debg (str) = on", "nodelist.node.2.ring8_addr (str) = 10.0.0.1"]  # fmt: skip
+    assert unknown(captured, *lines) == sorted(line.split()[0] for line in lines)
+
+
+def test_an_option_in_the_wrong_section_is_unknown(captured: Read) -> None:
+    assert unknown(captured, "quorum.token (u32) = 1000", "totem.two_node (u8) = 1") == ["quorum.token", "totem.two_node"]
+
+
+def test_what_the_file_may_have_besides_is_known(captured: Read) -> None:
+    lines = ["totem.config_version (u64) = 7", "totem.secauth (str) = on", "totem.interface.1.linknumber (u8) = 1",
+             "nodelist.node.0.quorum_votes (u32) = 1", "nodelist.node.0.ring7_addr (str) = 10.7.0.1", "quorum.wait_for_all (u8) = 1",
+             "logging.logger_subsys.QUORUM.debug (str) = on", "logging.logger_subsys.QUORUM.subsys (str) = QUORUM",
+             "system.sched_rr (str) = no"]  # fmt: skip
+    assert unknown(captured, *lines) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["runtime.config.totem.tokn", "runtime.tokn", "config.totemconfig_reload_in_progress", "uidgid.gid.104", "uidgid.config.uid.1",
+     "internal_configuration.service.9.tokn", "resources.system.tokn", "quorum.device.model", "nozzle.name", "stats.tokn"],
+)  # fmt: skip
+def test_keys_that_are_corosyncs_own_or_a_plugins_are_not_looked_at(captured: Read, key: str) -> None:
+    assert unknown(captured, f"{key} (str) = x") == []

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from halab.errors import LabError, Unreachable
+from halab.errors import LabError, StudentError, Unreachable
 from halab.expect import Mismatch, become, describe, holders, on_every_node, remain, require
 from halab.lab import Lab, Sight
 from halab.node import Node
@@ -93,3 +93,43 @@ def test_an_address_that_cannot_be_seen_is_the_labs_error_and_never_none(setting
     monkeypatch.setattr(Lab, "holders", lambda lab: {"pacemaker01": Sight.UNKNOWN, "pacemaker02": Sight.HELD})
     with pytest.raises(LabError, match="can be seen"):
         holders(Lab(settings))
+
+
+@pytest.mark.usefixtures("powered")
+@pytest.mark.parametrize("right", [0, 1, 2])
+def test_the_share_of_a_finding_is_that_of_the_nodes_that_are_right(settings: Settings, right: int) -> None:
+    with pytest.raises(Mismatch) as caught:
+        on_every_node(Lab(settings), lambda node: node.number <= right, True, expected="x", show="x", within="now")
+    assert caught.value.share == pytest.approx(right / 3)
+
+
+def test_a_node_without_power_and_one_that_answers_with_an_error_have_no_share(settings: Settings, powered: dict[str, str]) -> None:
+    powered["pacemaker03"] = "shut off"
+
+    def look(node: Any) -> str:
+        if node.number == 2:
+            raise StudentError("corosync runs on pacemaker02")
+        return "good"
+
+    with pytest.raises(Mismatch) as caught:
+        on_every_node(Lab(settings), look, "good", expected="x", show="x", within="now")
+    assert caught.value.share == pytest.approx(1 / 3)
+
+
+@pytest.mark.usefixtures("powered")
+def test_the_share_is_that_of_the_look_that_the_finding_tells_and_nothing_is_asked_after_it(settings: Settings) -> None:
+    asked: list[str] = []
+
+    def look(node: Any) -> bool:
+        if node.name in asked:
+            raise Unreachable(f"{node.name} answers")
+        asked.append(node.name)
+        return node.number == 1
+
+    with pytest.raises(Mismatch, match="observed: pacemaker02: False; pacemaker03: False") as caught:
+        on_every_node(Lab(settings), look, True, expected="x", show="x", within="now")
+    assert caught.value.share == pytest.approx(1 / 3)
+
+
+def test_a_finding_about_anything_else_has_no_share() -> None:
+    assert Mismatch("three", "two").share == 0

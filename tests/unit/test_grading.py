@@ -1,4 +1,4 @@
-"""The plugin, run as `halab check` runs it: pytest in a process of its own on a small folder of checks."""
+"""Running checks: which ones, what the report is about, and who is told when the checker itself breaks."""
 
 import json
 import os
@@ -13,177 +13,15 @@ from pathlib import Path
 import pytest
 
 from halab import grading
-from halab.errors import LabError
+from halab.errors import LabError, UsageError
 from halab.grading import FellShort
 from halab.report import Check, Report
 
 Write = Callable[..., Path]
 
-FIVE = '''
-import pytest
-from halab.errors import CommandFailed, LabError, StudentError, Unreachable
-from halab.expect import Mismatch
-
-check = pytest.mark.check
-
-@check(points=2)
-def test_members():
-    """All three are members.
-
-    More words."""
-
-@check(points=3, hint="start corosync", read="corosync.conf(5)")
-def test_quorum():
-    raise Mismatch("quorum on every node", "pacemaker03: no", "corosync-quorumtool -s")
-
-@check(points=1, needs=("quorum",))
-def test_resource():
-    raise AssertionError("never runs")
-
-@check(points=1, needs=("members",), level="warning")
-def test_fencing():
-    raise StudentError("fencing is on", "off")
-
-@check(points=1)
-def test_lab():
-    raise Unreachable("pacemaker01 answers", "silence")
-
-@check(points=1)
-def test_bare():
-    raise ZeroDivisionError("division by zero")
-
-@check(points=1, needs=("fencing",))
-def test_after_a_warning():
-    pass
-
-def test_unmarked():
-    assert 1 + 1 == 3, "one and one"
-'''
-
-
-@pytest.fixture
-def write(about: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a module of checks in a folder that takes the place of `checks/`."""
-    folder = tmp_path / "checks"
-    folder.mkdir()
-    monkeypatch.setattr(grading, "CHECKS", folder)
-    monkeypatch.setenv("PYTHONPATH", str(Path(grading.__file__).parent.parent))
-
-    def put(text: str, name: str = "test_02_corosync") -> Path:
-        (folder / f"{name}.py").write_text(text)
-        return folder
-
-    return put
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "report.json"
-
 
 def verdicts(report: Report, chapter: str = "02-corosync") -> dict[str, Check]:
     return {c.id.removeprefix(f"{chapter}/"): c for c in report.chapter(chapter).checks}
-
-
-def only(write: Write, path: Path, body: str) -> Check:
-    """The verdict of one check with this body."""
-    write(f"import os, sys, pytest\nfrom halab.errors import *\n\ndef test_it():\n    {body}\n")
-    (check,) = verdicts(grading.run(["02-corosync"], path)).values()
-    return check
-
-
-@pytest.fixture
-def five(write: Write, path: Path) -> dict[str, Check]:
-    write(FIVE)
-    return verdicts(grading.run(["02-corosync"], path))
-
-
-def test_every_check_gets_its_verdict(five: dict[str, Check]) -> None:
-    assert {name: c.verdict for name, c in five.items()} == {
-        "members": "passed", "quorum": "failed", "resource": "skipped", "fencing": "warning", "lab": "error", "bare": "error",
-        "after_a_warning": "passed", "unmarked": "failed",
-    }  # fmt: skip
-
-
-def test_points_are_earned_by_what_passed_or_warns(five: dict[str, Check]) -> None:
-    assert {n: (c.points, c.max_points) for n, c in five.items()} == {
-        "members": (2, 2), "quorum": (0, 3), "resource": (0, 1), "fencing": (1, 1), "lab": (0, 1), "bare": (0, 1),
-        "after_a_warning": (1, 1), "unmarked": (0, 1),
-    }  # fmt: skip
-
-
-def test_the_title_is_the_docstrings_first_line(five: dict[str, Check]) -> None:
-    assert five["members"].title == "All three are members"
-    assert five["unmarked"].title == "test_unmarked"
-
-
-def test_a_failure_says_expected_observed_command_hint_and_where_to_read(five: dict[str, Check]) -> None:
-    assert five["quorum"].message.splitlines() == [
-        "expected: quorum on every node", "observed: pacemaker03: no", "shown by: corosync-quorumtool -s", "hint: start corosync",
-        "read: corosync.conf(5)",
-    ]  # fmt: skip
-
-
-def test_a_skip_says_what_it_needs_and_how_that_ended(five: dict[str, Check]) -> None:
-    assert five["resource"].message == "needs quorum, which is failed"
-
-
-def test_errors_say_whose_they_are(five: dict[str, Check]) -> None:
-    assert five["lab"].message.startswith("the lab, not you: pacemaker01 answers")
-    assert five["bare"].message == "the checker, not you: ZeroDivisionError: division by zero"
-
-
-def test_no_message_has_a_traceback(five: dict[str, Check]) -> None:
-    assert [n for n, c in five.items() if "Traceback" in c.message or ".py" in c.message] == []
-
-
-@pytest.mark.parametrize("body", ["sys.exit(0)", "raise KeyError('x')", "raise BaseException('x')", "1 / 0"])
-def test_nothing_that_is_raised_is_a_pass(write: Write, path: Path, body: str) -> None:
-    assert only(write, path, body).verdict == "error"
-
-
-@pytest.mark.parametrize("error", ["HostKeyRefused", "DeadlinePassed", "HostDown", "MachineLacks", "UsageError"])
-def test_the_labs_errors_are_errors_and_never_failures(write: Write, path: Path, error: str) -> None:
-    assert only(write, path, f"raise {error}('x')").verdict == "error"
-
-
-@pytest.mark.parametrize("error", ["StudentError", "CommandFailed", "AssertionError"])
-def test_the_students_errors_are_failures(write: Write, path: Path, error: str) -> None:
-    assert only(write, path, f"raise {error}('x')").verdict == "failed"
-
-
-def test_a_check_that_skips_itself_is_skipped(write: Write, path: Path) -> None:
-    assert only(write, path, "pytest.skip('not on lxc')").message == "not on lxc"
-
-
-FIXTURES = """
-import pytest
-
-@pytest.fixture
-def broken():
-    raise {error}
-
-@pytest.fixture
-def untidy():
-    yield
-    raise RuntimeError("on the way out")
-
-def test_setup(broken): pass
-def test_teardown(untidy): pass
-"""
-
-
-def test_a_fixture_that_breaks_is_an_error_before_and_after_the_check(write: Write, path: Path) -> None:
-    write(FIXTURES.format(error="RuntimeError('no lab')"))
-    found = verdicts(grading.run(["02-corosync"], path))
-    assert (found["setup"].verdict, found["teardown"].verdict) == ("error", "error")
-    assert "on the way out" in found["teardown"].message
-
-
-def test_what_a_check_needs_must_have_run_before(write: Write, path: Path) -> None:
-    write("import pytest\n@pytest.mark.check(needs=('nothing',))\ndef test_it(): pass\n")
-    (check,) = verdicts(grading.run(["02-corosync"], path)).values()
-    assert (check.verdict, check.message) == ("skipped", "needs nothing, which is not run")
 
 
 def test_the_report_is_about_the_lab_that_runs(write: Write, path: Path, about: dict) -> None:
@@ -229,17 +67,6 @@ def test_a_module_that_is_no_python_is_the_checkers_failure(write: Write, path: 
     write("def test_it(:\n")
     with pytest.raises(LabError, match="the checks run"):
         grading.run(["02-corosync"], path)
-
-
-@pytest.mark.parametrize("end", ["os._exit(0)", "os._exit(1)", "pytest.exit('enough', returncode=0)"])
-def test_a_checker_that_ends_early_with_good_manners_leaves_no_pass(write: Write, path: Path, end: str) -> None:
-    write(f"import os, pytest\ndef test_one(): pass\ndef test_two(): {end}\ndef test_three(): pass\n")
-    try:
-        report = grading.run(["02-corosync"], path)
-    except LabError:
-        report = Report.load(path)
-    assert {n: c.verdict for n, c in verdicts(report).items()} == {"one": "passed", "two": "error", "three": "error"}
-    assert report.exit_code == 3
 
 
 def test_a_checker_that_is_killed_raises_and_keeps_the_verdicts_it_reached(write: Write, path: Path) -> None:
@@ -294,3 +121,124 @@ def test_a_chapters_last_cell_raises_for_the_one_who_failed(
     write(f"def test_it(): raise {raised}\n")
     with pytest.raises(error):
         grading.check("02-corosync")
+
+
+# -- held-back checks ---------------------------------------------------------------------------------
+
+OURS = "def test_members(): pass\ndef test_quorum(): assert False, 'no quorum'\n"
+THEIRS = '''
+import pytest
+
+@pytest.mark.check(points=3, needs=("members",))
+def test_secret():
+    """Nobody knows this one."""
+
+@pytest.mark.check(points=2, needs=("quorum",))
+def test_after_ours(): pass
+
+@pytest.mark.check(points=1, needs=("secret",))
+def test_after_theirs(): pass
+'''
+
+
+@pytest.fixture
+def more(write: Write, tmp_path: Path) -> Path:
+    """An instructor's folder, besides ours."""
+    write(OURS)
+    folder = tmp_path / "an instructor's"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["test_02_extra.py", "test_02_corosync.py"])
+def test_held_back_checks_belong_to_the_chapter_of_their_number(more: Path, path: Path, name: str) -> None:
+    (more / name).write_text(THEIRS)
+    report = grading.run(["02-corosync"], path, more=more)
+    assert [c.name for c in report.chapters] == ["02-corosync"]
+    assert [(c.id, c.held_back, c.verdict, c.points) for c in report.chapters[0].checks] == [
+        ("02-corosync/members", False, "passed", 1),
+        ("02-corosync/quorum", False, "failed", 0),
+        ("02-corosync/held-back/secret", True, "passed", 3),
+        ("02-corosync/held-back/after_ours", True, "skipped", 0),
+        ("02-corosync/held-back/after_theirs", True, "passed", 1),
+    ]
+
+
+def test_a_held_back_check_of_the_same_name_as_ours_is_another_one(more: Path, path: Path) -> None:
+    (more / "test_02_corosync.py").write_text("def test_members(): assert False\ndef test_quorum(): pass\n")
+    found = verdicts(grading.run(["02-corosync"], path, more=more))
+    assert {n: c.verdict for n, c in found.items()} == {
+        "members": "passed", "quorum": "failed", "held-back/members": "failed", "held-back/quorum": "passed",
+    }  # fmt: skip
+
+
+def test_held_back_checks_of_other_chapters_are_not_run(more: Path, path: Path) -> None:
+    for name in ("test_02_extra.py", "test_03_extra.py", "helper.py"):
+        (more / name).write_text("def test_extra(): pass\n")
+    report = grading.run(["02-corosync"], path, more=more)
+    assert list(verdicts(report)) == ["members", "quorum", "held-back/extra"]
+    assert [c.name for c in report.chapters] == ["02-corosync"]
+
+
+def test_held_back_checks_may_use_what_is_beside_ours(more: Path, path: Path, write: Write) -> None:
+    write("NODES = 3\n", "shared")
+    (more / "test_02_extra.py").write_text("from shared import NODES\ndef test_extra(): assert NODES == 3\n")
+    assert verdicts(grading.run(["02-corosync"], path, more=more))["held-back/extra"].verdict == "passed"
+
+
+RAISING = """
+import sys
+from halab.errors import HostDown
+
+def test_defect(): raise KeyError("x")
+def test_exit(): sys.exit(0)
+def test_base(): raise BaseException("x")
+def test_machine(): raise OSError(5, "x")
+def test_lab(): raise HostDown("x")
+"""
+
+
+def test_held_back_checks_that_raise_are_errors_and_ours_are_as_without_them(more: Path, path: Path) -> None:
+    alone = [(c.id, c.verdict, c.points, c.message) for c in grading.run(["02-corosync"], path).chapters[0].checks]
+    (more / "test_02_extra.py").write_text(RAISING)
+    checks = grading.run(["02-corosync"], path, more=more).chapters[0].checks
+    assert [(c.id, c.verdict, c.points, c.message) for c in checks if not c.held_back] == alone
+    assert [(c.verdict, c.points) for c in checks if c.held_back] == [("error", 0)] * 5
+
+
+def test_a_held_back_module_that_is_no_python_is_the_checkers_failure_and_leaves_no_pass(more: Path, path: Path) -> None:
+    (more / "test_02_extra.py").write_text("def test_extra(:\n")
+    with pytest.raises(LabError, match="the checks run"):
+        grading.run(["02-corosync"], path, more=more)
+    assert {c.verdict for c in verdicts(Report.load(path)).values()} <= {"error"}
+
+
+def test_a_score_without_the_held_back_checks_says_how_many_they_are(more: Path, path: Path, write: Write) -> None:
+    (write(OURS) / "held-back.toml").write_text("02-corosync = 2\n05-apache = 1\n")
+    chapter = grading.run(["02-corosync"], path).chapter("02-corosync")
+    assert (chapter.not_run, chapter.score) == (2, "1 of 2 points; 2 held-back checks were not run")
+    (more / "test_02_extra.py").write_text("def test_one(): pass\n")
+    chapter = grading.run(["02-corosync"], path, more=more).chapter("02-corosync")
+    assert (chapter.not_run, chapter.score) == (1, "2 of 3 points; 1 held-back check was not run")
+    (more / "test_02_extra.py").write_text("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass\n")
+    chapter = grading.run(["02-corosync"], path, more=more).chapter("02-corosync")
+    assert (chapter.not_run, chapter.score) == (0, "4 of 5 points")
+    assert Report.load(path).chapter("02-corosync").not_run == 0
+    assert grading.run(["02-corosync"], path).chapter("02-corosync").not_run == 2
+
+
+@pytest.mark.parametrize("name", [None, "corosync.py", "test_corosync.py", "test_2_corosync.py", "02-corosync.py"])
+def test_a_folder_without_checks_is_wrong_use(more: Path, path: Path, name: str | None) -> None:
+    if name:
+        (more / name).write_text("def test_it(): pass\n")
+    with pytest.raises(UsageError, match=r"no test_NN_\*\.py in it"):
+        grading.run(["02-corosync"], path, more=more)
+    assert not path.exists()
+
+
+def test_a_folder_may_have_a_space_in_its_name(write: Write, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("from shared import NODES\ndef test_it(): assert NODES == 3\n")
+    write("NODES = 3\n", "shared")
+    (tmp_path / "checks").rename(tmp_path / "the checks")
+    monkeypatch.setattr(grading, "CHECKS", tmp_path / "the checks")
+    assert grading.run(["02-corosync"], path).exit_code == 0

@@ -150,3 +150,67 @@ def test_a_resources_own_stickiness_goes_before_the_default() -> None:
     own = '<primitive id="x"><meta_attributes><nvpair name="resource-stickiness" value="0"/></meta_attributes></primitive>'
     cib = ElementTree.fromstring(f'<cib><configuration><resources>{own}<primitive id="y"/></resources>{default}</configuration></cib>')
     assert [pacemaker.meta(cib, name)["resource-stickiness"] for name in ("x", "y")] == ["0", "100"]
+
+
+def test_a_healthy_cluster_has_no_orphans(captured: Read) -> None:
+    assert pacemaker.parse_status(captured("crm_mon.xml")).orphans == ()
+
+
+def test_resources_that_the_configuration_does_not_know_are_orphans_each_once(captured: Read) -> None:
+    text = captured("crm_mon.xml")
+    assert pacemaker.parse_status(text.replace('orphaned="false"', 'orphaned="true"')).orphans == ("ClusterIP", "WebSite")
+    assert pacemaker.parse_status(text.replace('orphaned="false"', 'orphaned="true"', 1)).orphans == ("ClusterIP",)
+    twice = text.replace('id="WebSite" resource_agent', 'id="ClusterIP" resource_agent').replace('orphaned="false"', 'orphaned="true"')
+    assert pacemaker.parse_status(twice).orphans == ("ClusterIP",)
+
+
+def test_the_digest_is_short_and_that_of_the_answer() -> None:
+    digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    assert pacemaker.digest(Answers(f"{digest}  -\n")) == "9f86d081884c"
+
+
+def test_a_configuration_that_cannot_be_read_has_no_digest_and_node_and_reason_are_told() -> None:
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  -\n"
+    with pytest.raises(StudentError, match=r"can be read on pacemaker01(?s:.*)Could not connect(?s:.*)systemctl status pacemaker"):
+        pacemaker.digest(Answers(empty, "Could not connect to the CIB: Transport endpoint is not connected\n", 102))
+
+
+class Controller:
+    """A node that answers `crm_mon` and `crmadmin`; `asked` is whom `crmadmin` was asked about."""
+
+    name = "pacemaker02"
+
+    def __init__(self, status: str, answer: str) -> None:
+        self.status, self.answer = status, answer
+        self.asked: list[object] = []
+
+    def run(self, command: str, *args: object, timeout: float) -> Result:
+        self.asked += args
+        return Result(self.name, command, 0, self.answer if command.startswith("crmadmin") else self.status, "")
+
+
+def controller(state: str, code: int = 0) -> str:
+    crmd = f'<crmd node_name="pacemaker01" state="{state}" result="ok"/>'
+    return f'<pacemaker-result request="crmadmin">{crmd}<status code="{code}" message="Disconnected"/></pacemaker-result>'
+
+
+def test_the_cluster_is_idle_when_the_dcs_controller_is_and_only_then(captured: Read) -> None:
+    states = ("S_IDLE", "S_TRANSITION_ENGINE", "S_POLICY_ENGINE", "S_INTEGRATION", "S_NOT_DC", "", "s_idle")
+    nodes = [Controller(captured("crm_mon.xml"), controller(state)) for state in states]
+    assert [pacemaker.idle(node) for node in nodes] == [True, False, False, False, False, False, False]
+    assert [node.asked for node in nodes] == [["pacemaker01"]] * len(states)
+
+
+def test_an_answer_without_a_controller_is_not_idle(captured: Read) -> None:
+    assert pacemaker.idle(Controller(captured("crm_mon.xml"), '<pacemaker-result><status code="0"/></pacemaker-result>')) is False
+
+
+@pytest.mark.parametrize("answer", ["", "Status of crmd@pacemaker01: S_IDLE (ok)", controller("S_IDLE", 107)])
+def test_a_controller_that_does_not_answer_is_an_error_and_never_idle(captured: Read, answer: str) -> None:
+    with pytest.raises(StudentError):
+        pacemaker.idle(Controller(captured("crm_mon.xml"), answer))
+
+
+def test_without_pacemaker_nothing_is_idle(captured: Read) -> None:
+    with pytest.raises(StudentError, match="pacemaker runs on pacemaker02"):
+        pacemaker.idle(Controller(captured("crm_mon-down.xml"), controller("S_IDLE")))
