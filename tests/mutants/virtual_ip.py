@@ -20,8 +20,8 @@ def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
 )
 def the_wrong_address(lab: Lab) -> Iterator[None]:
     """A typing mistake in the address."""
-    wrong = lab.settings.virtual_ip + 1
-    with configured(lab, f"crm_resource --resource ClusterIP --set-parameter ip --parameter-value {wrong}"):
+    change = f"crm_resource --resource ClusterIP --set-parameter ip --parameter-value {lab.settings.virtual_ip + 1}"
+    with configured(lab, "crm --wait resource stop ClusterIP", change, "crm --wait resource start ClusterIP"):
         yield
 
 
