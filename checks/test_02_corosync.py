@@ -32,10 +32,10 @@ def test_service(lab: Lab) -> None:
 def test_members(lab: Lab) -> None:
     """Every node sees every node as a member, and goes on seeing it"""
     want = [node.number for node in lab]
-    on_every_node(lab, corosync.joined, want, within="membership", expected=f"members {want}",
+    on_every_node(lab, corosync.joined, want, within="membership", expected=f"members {describe(want)}",
                   show="corosync-cmapctl runtime.members.")  # fmt: skip
     remain(lambda: lab.each(corosync.joined), lambda seen: all(ids == want for ids in seen.values()),
-           expected=f"members {want}, steadily", show="corosync-cmapctl runtime.members.")  # fmt: skip
+           expected=f"members {describe(want)}, steadily", show="corosync-cmapctl runtime.members.")  # fmt: skip
 
 
 @pytest.mark.check(

@@ -77,11 +77,11 @@ def test_holder_is_the_clusters(lab: Lab) -> None:
 def test_arp(lab: Lab) -> None:
     """Exactly one machine on the bridge answers for the address: its holder"""
 
-    def answers() -> tuple[set[str], set[str]]:
+    def cards() -> dict[str, list[str]]:
         sights = holders(lab)
-        return lab.arp(), {node.mac for node in lab if sights[node.name] is Sight.HELD}
+        return {"answering": sorted(lab.arp()), "the holder's": [node.mac for node in lab if sights[node.name] is Sight.HELD]}
 
-    become(answers, lambda pair: len(pair[0]) == 1 and pair[0] == pair[1], within="resource",
+    become(cards, lambda seen: len(seen["answering"]) == 1 and seen["answering"] == seen["the holder's"], within="resource",
            expected="one hardware address, the holder's", show=f"arping -I {lab.settings.bridge} {lab.virtual_ip}")  # fmt: skip
 
 

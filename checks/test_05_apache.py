@@ -61,7 +61,7 @@ def test_systemd_lets_go(lab: Lab) -> None:
     needs=("resource",),
     hint="colocation: WebSite with ClusterIP; and nobody else starts Apache",
     more="where it should not run, `pkill -x apache2` (and `systemctl disable apache2`), then `crm resource cleanup WebSite`",
-    read="pacemaker colocation",
+    read="Pacemaker Explained, colocation",
 )
 def test_runs_with_the_address(lab: Lab) -> None:
     """Apache runs on the node that holds the address, and nowhere else"""
@@ -86,10 +86,16 @@ def test_runs_with_the_address(lab: Lab) -> None:
 def test_page(lab: Lab) -> None:
     """The page at the virtual IP comes from the holder, which names itself"""
 
-    def view() -> tuple[str | None, list[str]]:
-        return ask(f"http://{lab.virtual_ip}/", 2), _holder(lab)
+    def view() -> dict[str, object]:
+        return {"the page names": ask(f"http://{lab.virtual_ip}/", 2), "the address is on": _holder(lab)}
 
-    become(view, lambda v: [v[0]] == v[1], within="http", expected="the holder's page", show=f"curl http://{lab.virtual_ip}/")
+    become(
+        view,
+        lambda v: [v["the page names"]] == v["the address is on"],
+        within="http",
+        expected="the holder's page",
+        show=f"curl http://{lab.virtual_ip}/",
+    )
 
 
 @pytest.mark.check(
@@ -110,7 +116,7 @@ def test_pages_differ(lab: Lab) -> None:
     needs=("resource",),
     hint="`crm configure colocation website-with-ip INFINITY: WebSite ClusterIP`",
     more="the order of the names matters, and the score must be INFINITY; delete a wrong one first: `crm configure delete ID`",
-    read="colocation",
+    read="Pacemaker Explained, colocation",
 )
 def test_colocation(cib: Element) -> None:
     """Apache must be where the address is: by a colocation, not by luck or location"""
@@ -125,7 +131,7 @@ def test_colocation(cib: Element) -> None:
     needs=("resource",),
     hint="`crm configure order apache-after-ip Mandatory: ClusterIP WebSite`",
     more="`crm configure show type:order`; delete the wrong one, then give it again with `Mandatory:`",
-    read="order",
+    read="Pacemaker Explained, ordering",
 )
 def test_order(cib: Element) -> None:
     """The address comes first, then Apache"""
