@@ -85,15 +85,18 @@ class Run:
         self.report.save(self.path)
         os.environ["HALAB_REPORT"] = str(self.path)
         with ExitStack() as kernels:
-            kernel = _kernel(kernels)
+            now = kernels.enter_context(ExitStack())
+            kernel = _kernel(now)
             for number, name in enumerate(self.names, 1):
                 line(f"{name} …")
-                following = _kernel(kernels) if number < len(self.names) else kernel
+                ahead = kernels.enter_context(ExitStack())
+                following = _kernel(ahead) if number < len(self.names) else kernel
                 code = self._chapter(name, kernel)
                 line(f"{name}: {self._verdict(name, code)}")
                 if code:
                     return code
-                kernel = following
+                now.close()
+                now, kernel = ahead, following
         return 0
 
     def _chapter(self, name: str, kernel: AsyncKernelManager) -> int:
