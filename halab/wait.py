@@ -65,7 +65,7 @@ def eventually(
         Event().wait(every)
 
 
-def stays(look: Callable[[], T], holds: Callable[[T], object] = bool, *, samples: int = 3, every: float = 0.2) -> T:
+def stays(look: Callable[[], T], holds: Callable[[T], object] = bool, *, samples: int = 3, every: float = 0.3) -> T:
     """Look `samples` times, `every` seconds apart; return the first value for which `holds` is false,
     else the last one. The caller compares it, so that the message can name the value."""
     for left in range(samples - 1, -1, -1):
