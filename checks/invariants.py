@@ -8,9 +8,10 @@ import pytest
 
 from halab import corosync, pacemaker
 from halab.errors import LabError
-from halab.expect import attempt, become, on_every_node
-from halab.lab import Lab
+from halab.expect import attempt, become, holders, on_every_node
+from halab.lab import Lab, Sight
 from halab.node import Node
+from halab.probe import listens
 
 #: Where the cluster's daemons leave their cores (pacemakerd and corosync change into these folders), and
 #: where systemd-coredump(8) would.
@@ -35,6 +36,28 @@ def test_one_holder_each(lab: Lab) -> None:
         return {address: names for address, names in holders.items() if len(names) > 1}
 
     become(twice, lambda found: not found, within="resource", expected="each address on one node", show="ip -4 addr, on every node")
+
+
+@pytest.mark.check(
+    points=3,
+    hint="colocation: WebSite with ClusterIP; and nobody else starts Apache",
+    more="where it should not run, `pkill -x apache2` (and `systemctl disable apache2`), then `crm resource cleanup WebSite`",
+    read="Pacemaker Explained, colocation",
+)
+def test_runs_with_the_address(lab: Lab) -> None:
+    """Apache runs where the address is held and nowhere else, seen from outside"""
+
+    def view() -> dict[str, list[str]]:
+        held = [name for name, sight in holders(lab).items() if sight is Sight.HELD]
+        runs = [name for name, on in lab.each(lambda node: node.runs("apache2")).items() if on]
+        answers = [name for name, on in lab.each(lambda node: listens(node.address, 80)).items() if on and name not in held]
+        return {"Apache on": runs, "the address on": held, "others that answer HTTP": answers}
+
+    def right(seen: dict[str, list[str]]) -> bool:
+        return len(seen["Apache on"]) == 1 and seen["Apache on"] == seen["the address on"] and not seen["others that answer HTTP"]
+
+    become(view, right, within="resource", expected="Apache on one node, the holder of the address, and HTTP nowhere else",
+           show="pgrep -a apache2; ip -4 addr; ss -tln, on every node")  # fmt: skip
 
 
 @pytest.mark.check(

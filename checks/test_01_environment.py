@@ -1,6 +1,6 @@
 """Chapter 01: three machines on one bridge, with names, addresses and a way out."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
@@ -18,10 +18,12 @@ from halab.node import Node
 )
 def test_bridge(lab: Lab) -> None:
     """The bridge is up and has the host's address"""
-    text = lab.host.run("ip -brief -4 addr show dev %s", lab.settings.bridge).stdout
+    bridge, faults = lab.settings.bridge, lab.network.faults([])
+    require(not faults, expected=f"{bridge} is a bridge, and up", seen=faults, show=f"ip -d link show dev {bridge}")
+    text = lab.host.run("ip -brief -4 addr show dev %s", bridge).stdout
     want = f"{lab.settings.host_address}/{lab.settings.subnet.prefixlen}"
-    require(want in text.split(), expected=f"{lab.settings.bridge} with {want}", seen=text.strip() or "no such bridge",
-            show=f"ip addr show dev {lab.settings.bridge}")  # fmt: skip
+    require(want in text.split(), expected=f"{bridge} with {want}", seen=text.strip() or "no such bridge",
+            show=f"ip addr show dev {bridge}")  # fmt: skip
 
 
 @pytest.mark.check(
@@ -38,6 +40,19 @@ def test_running(lab: Lab) -> None:
 
 
 @pytest.mark.check(
+    points=1,
+    needs=("bridge", "running"),
+    hint="a cable has the name of its node; `ip link` on the host shows where it ends",
+    more="`ip link set NODE master $BRIDGE up` on the host, for each that is named above",
+    read="bridge(8), ip-link(8)",
+)
+def test_plugged(lab: Lab) -> None:
+    """Every node's cable ends in the bridge, and is up"""
+    become(lambda: lab.network.faults(node.name for node in lab), lambda faults: not faults,
+           expected=f"every node plugged into {lab.settings.bridge}", show="bridge link")  # fmt: skip
+
+
+@pytest.mark.check(
     points=2,
     needs=("running",),
     hint="the interface's file on that node, then a reboot",
@@ -46,20 +61,43 @@ def test_running(lab: Lab) -> None:
 )
 def test_addresses(lab: Lab) -> None:
     """Every node holds its own address, and no other of this network but the virtual one"""
+    prefix = lab.settings.subnet.prefixlen
+
+    def held(node: Node) -> list[str]:
+        seen = node.seen_addresses
+        if seen is None:
+            raise LabError(f"the addresses of {node.name} can be seen", "unknown", "halab status")
+        ours = {a: place for a, place in seen.items() if IPv4Address(a) in lab.settings.subnet and a != str(lab.virtual_ip)}
+        return sorted(f"{a}{place}" for a, place in ours.items())
 
     def wrong() -> dict[str, object]:
-        seen = lab.each(lambda node: node.seen_addresses)
-        if None in seen.values():
-            raise LabError("every node's addresses can be seen", seen, "halab status")
-        found: dict[str, object] = {}
-        for node in lab:
-            held = {a for a in seen[node.name] or () if IPv4Address(a) in lab.settings.subnet} - {str(lab.virtual_ip)}
-            if held != {str(node.address)}:
-                found[node.name] = held
-        return found
+        return {node.name: seen for node in lab if (seen := held(node)) != [f"{node.address}/{prefix} on eth0"]}
 
-    become(wrong, lambda found: not found, within="boot", expected="each node has its own address of the network, and no further one",
-           show="ip -4 addr")  # fmt: skip
+    become(wrong, lambda found: not found, within="boot", show="ip -4 addr",
+           expected=f"each node has its own address of the network with /{prefix} on eth0, and no further one")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=1,
+    partial=True,
+    needs=("addresses",),
+    hint="an address given by `ip addr add` is gone after a reboot",
+    more="`auto eth0` and `iface eth0 inet static` with `address` and `gateway` belong into /etc/network/interfaces",
+    read="interfaces(5)",
+)
+def test_addresses_at_boot(lab: Lab) -> None:
+    """Every node takes its address and gateway from its file at boot"""
+
+    def at_boot(node: Node) -> str:
+        said = dict(line.split(": ", 1) for line in node.run("ifquery eth0").stdout.splitlines() if ": " in line)
+        address = f"{said.get('address', '0.0.0.0').partition('/')[0]}/{said.get('netmask', 32)}"
+        alone = node.run("ifquery --list | grep -qx eth0").ok  # the interfaces marked auto
+        return f"{IPv4Interface(address)} by way of {said.get('gateway', 'nobody')}" + ("" if alone else ", but not by itself")
+
+    prefix, gateway = lab.settings.subnet.prefixlen, lab.settings.host_address
+    on_every_node(lab, lambda node: at_boot(node).replace(str(node.address), "ADDRESS"), f"ADDRESS/{prefix} by way of {gateway}",
+                  expected=f"eth0 is brought up with the node's ADDRESS/{prefix} by way of {gateway}",
+                  show="ifquery --list; ifquery eth0")  # fmt: skip
 
 
 @pytest.mark.check(

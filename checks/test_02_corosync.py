@@ -9,6 +9,8 @@ from halab.expect import become, describe, on_every_node, remain
 from halab.lab import Lab
 from halab.node import Node
 
+FILE, KEY = "/etc/corosync/corosync.conf", "/etc/corosync/authkey"
+
 
 @pytest.mark.check(
     points=1,
@@ -74,7 +76,8 @@ def _voting(node: Node) -> dict[str, object]:
     return {
         "votes": [int(cmap.get(key.replace(".nodeid", ".quorum_votes"), "1")) for key in nodes],
         "needed": corosync.needed(node),
-        "special rules": [rule for rule in SPECIAL if cmap.get(f"quorum.{rule}", "0") != "0"],
+        "special rules": [rule for rule in SPECIAL if cmap.get(f"quorum.{rule}", "0") != "0"]
+        + [f"expected_votes: {votes}" for votes in [cmap.get("quorum.expected_votes", str(len(nodes)))] if votes != str(len(nodes))],
     }
 
 
@@ -169,22 +172,60 @@ def test_known_options(lab: Lab) -> None:
 
 
 @pytest.mark.check(
-    points=2,
+    points=1,
     needs=("service",),
     hint="copy the file from one node to the others",
-    more="`scp` corosync.conf and authkey (mode 400), then `corosync-cfgtool -R`",
+    more="`corosync-cfgtool -R` reads it again on all nodes, but copies nothing",
     read="corosync.conf(5)",
 )
 def test_same_configuration(lab: Lab) -> None:
-    """Every node has the same configuration and the same key, on disk as well"""
+    """Every node has the same configuration on disk"""
+    _same_file(lab, FILE)
 
+
+@pytest.mark.check(
+    points=2,
+    needs=("service",),
+    hint="a file that was edited does nothing until corosync reads it",
+    more="`corosync -t` checks the file; then `corosync-cfgtool -R`, or a restart on every node for what a reload does not change",
+    read="corosync.conf(5), corosync-cfgtool(8)",
+)
+def test_in_force(lab: Lab) -> None:
+    """What the file says is what runs, on every node"""
+
+    def otherwise(node: Node) -> object:
+        tested = node.run("corosync -t")
+        if not tested.ok:
+            return tested.stderr.strip().splitlines()[-1:] or "corosync -t refuses it"
+        return corosync.not_in_force(corosync.parse_conf(node.check_output("cat %s", FILE)), corosync.cmap(node))
+
+    on_every_node(lab, otherwise, {}, expected="every option of the file is in force", show="corosync -t; corosync-cmapctl")
+
+
+@pytest.mark.check(
+    points=2,
+    needs=("service",),
+    hint="`corosync-keygen` on one node; the others get a copy of its file",
+    more="copy authkey from one node to the others, `chmod 400` and `chown root` it, and restart corosync where it had another",
+    read="corosync-keygen(8)",
+)
+def test_key(lab: Lab) -> None:
+    """Every node has the same key on disk, and only root can read it"""
+
+    def mode(node: Node) -> str:
+        return node.run("stat -c '%%a %%U' %s", KEY).stdout.strip() or "no such file"
+
+    on_every_node(lab, lambda node: mode(node) in ("400 root", "600 root") or mode(node), True,
+                  expected="mode 400, owner root", show=f"ls -l {KEY}")  # fmt: skip
+    _same_file(lab, KEY)
+
+
+def _same_file(lab: Lab, path: str) -> None:
     def different() -> dict[str, str]:
-        digest = "test -s /etc/corosync/corosync.conf && cat /etc/corosync/{corosync.conf,authkey} | sha256sum"
-        sums = lab.each(lambda node: node.check_output(digest).split()[0])
-        return {} if len(set(sums.values())) == 1 else {name: digest[:12] for name, digest in sums.items()}
+        sums = lab.each(lambda node: node.run("sha256sum %s", path).stdout[:12] or "cannot be read")
+        return {} if len(set(sums.values())) == 1 and "cannot be read" not in sums.values() else sums
 
-    become(different, lambda found: not found, expected="one digest on every node",
-           show="sha256sum /etc/corosync/corosync.conf /etc/corosync/authkey")  # fmt: skip
+    become(different, lambda found: not found, expected="one digest on every node", show=f"sha256sum {path}")
 
 
 @pytest.mark.check(

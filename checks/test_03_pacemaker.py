@@ -127,15 +127,9 @@ def test_unhindered(lab: Lab) -> None:
 
     def hindering(node: Node) -> dict[str, str]:
         given = pacemaker.nvpairs(pacemaker.cib(node), "crm_config")
-        return {name: given[name] for name, free in UNHINDERED.items() if given.get(name, free).lower() not in _same(free)}
+        return {name: given[name] for name, free in UNHINDERED.items() if pacemaker.truth(given.get(name, free)) != pacemaker.truth(free)}
 
     on_every_node(lab, hindering, {}, expected=describe(UNHINDERED), show="crm configure show type:property")
-
-
-def _same(value: str) -> tuple[str, ...]:
-    """Every way to write a truth value (Pacemaker Explained, "boolean")."""
-    true, false = ("true", "yes", "on", "1", "y"), ("false", "no", "off", "0", "n")
-    return true if value in true else false
 
 
 @pytest.mark.check(

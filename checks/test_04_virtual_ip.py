@@ -86,6 +86,26 @@ def test_arp(lab: Lab) -> None:
 
 
 @pytest.mark.check(
+    points=1,
+    needs=("one_holder",),
+    hint="`cidr_netmask` is the network's; `nic` is best left out",
+    more="`crm resource stop ClusterIP`, `crm resource param ClusterIP set cidr_netmask 24`, then start it",
+    read="ocf_heartbeat_IPaddr2(7)",
+)
+def test_well_placed(lab: Lab) -> None:
+    """The holder has it on eth0, with the network's prefix or as a single host"""
+
+    def place() -> str:
+        held = [name for name, sight in holders(lab).items() if sight is Sight.HELD]
+        seen = lab.node(held[0]).seen_addresses or {} if held else {}
+        return str(seen.get(str(lab.virtual_ip), "nowhere"))
+
+    prefix = lab.settings.subnet.prefixlen
+    become(place, lambda seen: seen in (f"/{prefix} on eth0", "/32 on eth0"), within="resource",
+           expected=f"{lab.virtual_ip}/{prefix} on eth0", show=f"ip -4 addr | grep {lab.virtual_ip}")  # fmt: skip
+
+
+@pytest.mark.check(
     points=2,
     needs=("resource",),
     hint="`crm configure rsc_defaults resource-stickiness=100`",
@@ -111,5 +131,5 @@ def test_stickiness(lab: Lab) -> None:
 )
 def test_no_leftovers(cib: Element) -> None:
     """No constraint ties the address to a node"""
-    left = [c["id"] for c in pacemaker.constraints(cib) if c["type"] == "rsc_location" and c.get("rsc") == "ClusterIP"]
-    require(not left, expected="no location constraint on ClusterIP", seen=left, show="crm configure show | grep location")
+    left = pacemaker.ties(cib, "ClusterIP")
+    require(not left, expected="no location constraint on ClusterIP", seen=left, show="crm configure show type:location")

@@ -240,6 +240,8 @@ def check(
 
     forms = ((json_file, export.as_json), (junit_file, export.as_junit), (csv_file, export.as_csv))
     outputs = {path.absolute(): render for path, render in forms if path}
+    if len(outputs) < sum(path is not None for path, _ in forms):
+        raise UsageError("each form of the report has a file of its own", "one FILE twice", "another FILE")
     for path in outputs:
         if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
             raise UsageError("the report can be written", f"{path.parent} is no folder that you can write to", "another FILE")

@@ -101,6 +101,34 @@ def identities(cmap: dict[str, str]) -> dict[int, tuple[str, str]]:
     return found
 
 
+def parse_conf(text: str) -> dict[str, str]:
+    """corosync.conf(5) as keys of the configuration map: `totem.token`, `nodelist.node.0.name`. Subsections
+    that are told apart by an option of theirs (interface, logger_subsys) are left out. Raises StudentError."""
+    found: dict[str, str] = {}
+    path: list[str] = []
+    nodes = 0
+    for line in filter(None, (line.split("#")[0].strip() for line in text.splitlines())):
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if line.endswith("{"):
+            path.append(line[:-1].strip())
+            if path == ["nodelist", "node"]:
+                path[1] = f"node.{nodes}"
+                nodes += 1
+        elif line == "}" and path:
+            path.pop()
+        elif not path or not value:
+            raise StudentError("corosync.conf is made of sections and options", line, "corosync -t")
+        elif not {"interface", "logger_subsys"} & set(path):
+            found[".".join([*path, key])] = value
+    return found
+
+
+def not_in_force(conf: dict[str, str], cmap: dict[str, str]) -> dict[str, str]:
+    """What the file says and what runs otherwise: key -> `FILE, in force RUNNING`."""
+    ours = {key: value for key, value in conf.items() if _option(key)}
+    return {key: f"{value}, in force {cmap.get(key, 'nothing')}" for key, value in ours.items() if cmap.get(key) != value}
+
+
 #: The options of corosync.conf(5), corosync 3.1, by section; `interface`, `node` and `logger_subsys` are
 #: subsections. Some are told by corosync itself when it computed them.
 OPTIONS = {

@@ -5,12 +5,22 @@ is libvirt's and stands in `Hypervisor`. A new engine is one module with one cla
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from halab.errors import UsageError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
 from halab.settings import Identity
+
+
+class Place(NamedTuple):
+    """Where a node holds an address: the interface's name, and the length of the network's prefix in bits."""
+
+    interface: str
+    prefix: int
+
+    def __str__(self) -> str:
+        return f"/{self.prefix} on {self.interface}"
 
 
 class Engine(Protocol):
@@ -46,8 +56,11 @@ class Engine(Protocol):
     def state(self, node: Identity) -> str:
         """`running`, `paused`, `shut off` or `absent`."""
 
-    def addresses(self, node: Identity) -> set[str] | None:
+    def addresses(self, node: Identity) -> dict[str, Place] | None:
         """The IPv4 addresses that the node's kernel holds, seen from outside; None: cannot be known now."""
+
+    def runs(self, node: Identity, program: str) -> bool | None:
+        """Does a process of that name run there, seen from outside? None: cannot be known (or not on this engine)."""
 
 
 def pick(name: str, host: Host, hypervisor_for: type[Hypervisor] = Hypervisor) -> tuple[Engine, Hypervisor]:

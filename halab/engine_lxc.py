@@ -16,6 +16,7 @@ import libvirt
 import libvirt_lxc
 
 from halab import cgroups, idmap
+from halab.engine import Place
 from halab.errors import DeadlinePassed, LabError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
@@ -85,10 +86,9 @@ class Lxc:
         SIGKILL only 1.6 s later, time enough for pacemaker to ask the cluster for its own shutdown. The
         death of the container's first process ends all others at once (pid_namespaces(7)); destroy is
         for one that can't die, such as a suspended one."""
-        controller = self.hypervisor.pid(node.name)
-        if controller is None:
+        if (first := self._first(node)) is None:
             return
-        self.host.run("kill -KILL $(cat /proc/%s/task/%s/children)", controller, controller)
+        self.host.run(f"kill -KILL {first}")
         try:
             eventually(lambda: self.hypervisor.pid(node.name) is None, within=5, every=0.05)
         except DeadlinePassed:
@@ -128,19 +128,28 @@ class Lxc:
         except libvirt.libvirtError:
             return False
 
-    def addresses(self, node: Identity) -> set[str] | None:
-        controller = self.hypervisor.pid(node.name)
-        if controller is None:  # no running kernel holds nothing
-            return set()
-        # The container's first process is the one child of libvirt's controller for it.
-        inner = f"nsenter -t $(cat /proc/{controller}/task/{controller}/children) -n ip -j -4 addr"
-        result = self.host.run(inner, timeout=5)
+    def addresses(self, node: Identity) -> dict[str, Place] | None:
+        if (first := self._first(node)) is None:  # no running kernel holds nothing
+            return {}
+        result = self.host.run(f"nsenter -t {first} -n ip -j -4 addr", timeout=5)
         return parse_addresses(result.stdout) if result.ok else None
 
+    def runs(self, node: Identity, program: str) -> bool | None:
+        if (first := self._first(node)) is None:
+            return False
+        found = self.host.run(f"pgrep --ns {first} --nslist pid --exact %s", program, timeout=5)
+        return {0: True, 1: False}.get(found.status)  # pgrep(1)
 
-def parse_addresses(text: str) -> set[str] | None:
+    def _first(self, node: Identity) -> str | None:
+        """How the shell of the lab host finds the container's first process, the one child of libvirt's controller."""
+        controller = self.hypervisor.pid(node.name)
+        return f"$(cat /proc/{controller}/task/{controller}/children)" if controller else None
+
+
+def parse_addresses(text: str) -> dict[str, Place] | None:
     """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
     try:
-        return {info["local"] for link in json.loads(text) for info in link.get("addr_info", [])}
+        found = [(link, info) for link in json.loads(text) for info in link.get("addr_info", [])]
+        return {info["local"]: Place(link["ifname"], info["prefixlen"]) for link, info in found}
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None

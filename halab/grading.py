@@ -13,6 +13,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from halab.errors import LabError, StudentError, UsageError
 from halab.report import Report
 from halab.wait import seconds
@@ -32,21 +34,30 @@ def run(names: list[str], path: Path, *, more: Path | None = None, verbose: bool
     at `path` and returned.
 
     Raises LabError when the checker itself broke before the end; verdicts reached stay in `path`."""
+    folder = str(CHECKS)
     argv = [
-        sys.executable, "-m", "pytest", "-p", "halab.plugin", "-p", "no:cacheprovider", "-q", "--import-mode=importlib",
-        "-o", f"pythonpath={shlex.quote(str(CHECKS))}", "--rootdir", str(CHECKS), "--confcutdir", str(CHECKS), "--halab-report", str(path),
-        *_files(names, more),
+        sys.executable, "-P", "-m", "pytest", "-c", os.devnull, "-q", "-p", "halab.plugin", "-p", "no:cacheprovider",
+        "--import-mode=importlib", "-o", f"pythonpath={shlex.quote(folder)}", "--rootdir", folder, "--confcutdir", folder,
+        "--halab-report", str(path), *_files(names, more),
     ]  # fmt: skip
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    env.pop("PYTEST_ADDOPTS", None)
     limit = seconds(DEADLINE * len(names))
     try:
-        done = subprocess.run(argv, env=env, capture_output=not verbose, text=True, errors="replace", timeout=limit, check=False)
+        done = subprocess.run(argv, cwd=CHECKS, env=_environment(), capture_output=not verbose, text=True, errors="replace",
+                              timeout=limit, check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
         raise LabError("the checks end", f"still running after {limit:g} s", "halab status") from None
+    said = ((done.stdout or "") + (done.stderr or ""))[-2000:]
+    if done.returncode == pytest.ExitCode.USAGE_ERROR:
+        raise UsageError("every check has a name of its own, and pytest can collect it", said, "halab check --verbose")
     if done.returncode not in (0, 1):  # a signal's is negative
-        raise LabError("the checks run", ((done.stdout or "") + (done.stderr or ""))[-2000:], "halab check --verbose")
+        raise LabError("the checks run", said, "halab check --verbose")
     return _count_held_back(Report.load(path), names, path)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what a student's shell or kernel says to Python and pytest."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    return kept | {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def _files(names: Iterable[str], more: Path | None) -> list[str]:
@@ -61,12 +72,24 @@ def _files(names: Iterable[str], more: Path | None) -> list[str]:
 
 
 def _count_held_back(report: Report, names: list[str], path: Path) -> Report:
-    declared = tomllib.loads(held_back.read_text()) if (held_back := CHECKS / "held-back.toml").exists() else {}
+    declared = _declared(CHECKS / "held-back.toml")
     for name in names:
         chapter = report.chapter(name)
         chapter.not_run = max(declared.get(name, 0) - sum(c.held_back for c in chapter.checks), 0)
     report.save(path)
     return report
+
+
+def _declared(path: Path) -> dict[str, int]:
+    """chapter -> how many of its checks are held back. Raises UsageError when the file says anything else."""
+    try:
+        found = tomllib.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UsageError(f"{path} is TOML", str(error), "05-apache = 2") from None
+    wrong = {name: number for name, number in found.items() if type(number) is not int or number < 0 or name not in chapters()}
+    if wrong:
+        raise UsageError(f"{path} gives numbers of checks by the names of chapters", wrong, "05-apache = 2")
+    return found
 
 
 class FellShort(StudentError):

@@ -4,6 +4,8 @@ The commands are the source's, in today's words: `ip` for ifconfig and ovs-vsctl
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from halab.host import Host
 
@@ -16,6 +18,24 @@ table ip {TABLE} {{
   }}
 }}
 """
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface of the lab host: its kind (`bridge`, `veth`, … or empty), the bridge it is plugged into
+    (or empty), and whether it is switched on."""
+
+    kind: str
+    master: str
+    up: bool
+
+
+def parse_links(text: str) -> dict[str, Link]:
+    """Name -> Link, from the output of `ip -j -d link` (ip-link(8)). Raises ValueError when it is no such output."""
+    return {
+        link["ifname"]: Link(link.get("linkinfo", {}).get("info_kind", ""), link.get("master", ""), "UP" in link["flags"])
+        for link in json.loads(text)
+    }
 
 
 class Network:
@@ -39,6 +59,18 @@ class Network:
 
     def remove_bridge(self) -> None:
         self.host.run("ip link del %s", self.settings.bridge)
+
+    @property
+    def links(self) -> dict[str, Link]:
+        return parse_links(self.host.check_output("ip -j -d link"))
+
+    def faults(self, nodes: Iterable[str]) -> dict[str, str]:
+        """What keeps these nodes from the bridge: interface -> what is wrong with it; nothing when all are plugged in."""
+        links, bridge = self.links, self.settings.bridge
+        found = {name: f"not plugged into {bridge}" for name in nodes if name in links and links[name].master != bridge}
+        found |= {name: "switched off" for name in (bridge, *nodes) if name in links and not links[name].up}
+        found |= {name: "no such interface" for name in (bridge, *nodes) if name not in links}
+        return found if links.get(bridge, Link("", "", False)).kind == "bridge" else found | {bridge: "not a bridge"}
 
     @property
     def forwarding(self) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from halab.command import Result, quote
 from halab.console import Console
-from halab.errors import DeadlinePassed, HostKeyRefused, Unreachable
+from halab.engine import Place
+from halab.errors import DeadlinePassed, HostKeyRefused, LabError, Unreachable
 from halab.settings import Identity
 from halab.ssh import Ssh
 from halab.template import render
@@ -111,9 +112,20 @@ class Node:
         return {path: render(f"{name}.j2", **values) for name, path in IDENTITY_FILES.items()}
 
     @property
-    def seen_addresses(self) -> set[str] | None:
-        """IPv4 addresses that its kernel holds, observed from outside; None: unknown."""
+    def seen_addresses(self) -> dict[str, Place] | None:
+        """IPv4 address -> interface and prefix, as its kernel holds them, observed from outside; None: unknown."""
         return self.lab.engine.addresses(self.identity)
+
+    def runs(self, program: str) -> bool:
+        """Does a process of that name run there? Seen from outside; asked over SSH where the engine can't see it.
+
+        Raises LabError when neither can be known."""
+        seen = self.lab.engine.runs(self.identity, program)
+        if seen is None:
+            seen = {0: True, 1: False}.get(self.run("pgrep --exact %s", program).status)  # pgrep(1)
+        if seen is None:
+            raise LabError(f"the processes of {self.name} can be seen", "pgrep failed", "halab status")
+        return seen
 
     # -- make it, power -----------------------------------------------------------------------------
 

@@ -118,23 +118,57 @@ def primitive(cib: ElementTree.Element, name: str) -> dict[str, str] | None:
 
 
 def _watches(op: ElementTree.Element) -> bool:
-    return op.get("name") == "monitor" and op.get("enabled", "true") == "true" and milliseconds(op.get("interval", "0")) > 0
+    return op.get("name") == "monitor" and truth(op.get("enabled", "true")) and milliseconds(op.get("interval", "0")) > 0
+
+
+def truth(text: str) -> bool:
+    """A truth value of the CIB: true, yes, on, y and 1 are true in any case (Pacemaker Explained, "Boolean")."""
+    return text.lower() in ("true", "yes", "on", "y", "1")
 
 
 def meta(cib: ElementTree.Element, name: str) -> dict[str, str]:
-    """The meta attributes in force for a resource: its own, else the defaults."""
-    own = cib.iterfind(f".//*[@id='{name}']/meta_attributes/nvpair")
-    return nvpairs(cib, "rsc_defaults") | {p.get("name", ""): p.get("value", "") for p in own}
+    """The meta attributes in force for a resource: its own, else those of the group or clone it is in, else the defaults."""
+    found = nvpairs(cib, "rsc_defaults")
+    for element in holding(cib, name):
+        found |= {p.get("name", ""): p.get("value", "") for p in element.iterfind("./meta_attributes/nvpair")}
+    return found
+
+
+def holding(cib: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """The elements of a resource: the groups and clones that it is in, from the outermost, and itself."""
+    every = cib.iterfind("./configuration/resources//*[@id]")
+    return [e for e in every if e.get("id") == name or e.find(f".//primitive[@id='{name}']") is not None]
+
+
+def ties(cib: ElementTree.Element, name: str) -> list[str]:
+    """Ids of the location constraints that concern a resource: by its name, by that of a group or clone that
+    it is in, by a pattern, or in a set of resources (Pacemaker Explained, location constraints)."""
+    names = {e.get("id", "") for e in holding(cib, name)} | {name}
+
+    def concerned(location: ElementTree.Element) -> bool:
+        pattern = location.get("rsc-pattern", "").removeprefix("!")
+        inverted = location.get("rsc-pattern", "").startswith("!")
+        matched = bool(pattern) and any(bool(re.search(pattern, n)) != inverted for n in names)
+        listed = {r.get("id", "") for r in location.iterfind("./resource_set/resource_ref")} | {location.get("rsc", "")}
+        return matched or bool(names & listed)
+
+    return [c.get("id", "") for c in cib.iterfind("./configuration/constraints/rsc_location") if concerned(c)]
 
 
 #: Units of a time in the CIB, in ms (Pacemaker Explained, "Duration"); without a unit: seconds.
-UNITS = {"": 1000, "s": 1000, "sec": 1000, "ms": 1, "msec": 1, "m": 60_000, "min": 60_000, "h": 3_600_000, "hr": 3_600_000}
+UNITS = {"": 1000, "s": 1000, "sec": 1000, "ms": 1, "msec": 1, "us": 0.001, "usec": 0.001,
+         "m": 60_000, "min": 60_000, "h": 3_600_000, "hr": 3_600_000}  # fmt: skip
+#: The same in the form of ISO 8601, as far as a cluster has use for it: PT4M, P1DT12H.
+ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 
 
 def milliseconds(text: str) -> int:
-    """A time of the CIB in ms (`240s`, `4min`, `240`); 0 for what is no such time."""
-    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip())
-    return int(found[1]) * UNITS.get(found[2], 0) if found else 0
+    """A time of the CIB in ms (`240s`, `4min`, `240`, `PT4M`); 0 for what is no such time."""
+    if iso := ISO.fullmatch(text.strip()):
+        days, hours, minutes, seconds = (int(part or 0) for part in iso.groups())
+        return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    return int(int(found[1]) * UNITS.get(found[2], 0)) if found else 0
 
 
 def constraints(cib: ElementTree.Element) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ never a pass, and a check that never returns is an error.
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -23,8 +24,8 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from halab import grading, pacemaker
-from halab.errors import DeadlinePassed, HalabError, StudentError
-from halab.expect import become
+from halab.errors import HalabError, StudentError, Unreachable
+from halab.expect import become, describe
 from halab.host import Host
 from halab.lab import Lab, current
 from halab.lock import lock
@@ -44,11 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(points, needs, hint, more, read, partial, level): what a check is worth and says")
 
 
+class Overrun(BaseException):
+    """A check took too long. No Exception, so that a check which survives every error does not survive this one."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Until a check has its verdict it counts as not reached: an old verdict is no evidence, and a
     checker that ends early, however politely, leaves no pass behind."""
     _verdicts.clear()
+    if twice := sorted(name for name, count in Counter(map(_id, session.items)).items() if count > 1):
+        raise pytest.UsageError(f"two checks have one name: {', '.join(twice)}")
     if session.config.getoption("--halab-report"):
         _forget({_chapter(item) for item in session.items}, session.config.getoption("--halab-report"))
         for item in session.items:
@@ -80,26 +87,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """End a check that never returns."""
+    """End a check that never returns; one that swallowed the alarm and returned is late all the same."""
+    overrun = Overrun(f"this check ends within {seconds(LIMIT):g} s; it was still running")
+    rung = []
 
     def late(number: int, frame: object) -> None:
-        raise DeadlinePassed(f"this check ends within {seconds(LIMIT):g} s", "it was still running")
+        rung.append(number)
+        raise overrun
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds(LIMIT))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, seconds(LIMIT), 1)
+    outcome = yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    if rung:
+        outcome.force_exception(overrun)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     yield
-    if call.when != "call" and call.excinfo is None:
-        return
-    verdict, share, message = _verdict(call)
+    if call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
+        return  # what happens after a verdict does not change it
+    verdict, share, message = _verdict(item, call)
     if verdict == "failed" and _mark(item).get("level") == "warning":
         verdict = "warning"
     _verdicts[_id(item)] = verdict
@@ -108,18 +118,36 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
 
 
-def _verdict(call: pytest.CallInfo) -> tuple[str, float, str]:
+def _verdict(item: pytest.Item, call: pytest.CallInfo) -> tuple[str, float, str]:
     """(verdict, share of the points that is earned, message)"""
     if call.excinfo is None:
         return "passed", 1, ""
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
         return "skipped", 0, str(error.msg)
-    if isinstance(error, (StudentError, AssertionError, pytest.fail.Exception)):
+    if isinstance(error, Unreachable) and (faults := _cut_off()):
+        return "skipped", 0, f"needs the network of chapter 01: {describe(faults)}"
+    if isinstance(error, (StudentError, pytest.fail.Exception)) or (isinstance(error, AssertionError) and _own(item, call)):
         return "failed", getattr(error, "share", 0), str(error)
     if isinstance(error, HalabError):
         return "error", 0, f"the lab, not you: {error}"
+    if isinstance(error, Overrun):
+        return "error", 0, f"the checker, not you: {error}"
     return "error", 0, f"the checker, not you: {type(error).__name__}: {error}"
+
+
+def _cut_off() -> dict[str, str]:
+    """What the student did to the bridge or the cables, when a node can't be reached."""
+    try:
+        lab = current()
+        return lab.network.faults(node.name for node in lab if node.state == "running")
+    except HalabError:
+        return {}
+
+
+def _own(item: pytest.Item, call: pytest.CallInfo) -> bool:
+    """Was the assertion made by the check itself, or a module beside it? A library's says nothing about the cluster."""
+    return call.excinfo is not None and Path(call.excinfo.traceback[-1].path).parent in (item.path.parent, item.config.rootpath)
 
 
 def _advice(mark: dict, failures: int) -> list[str]:

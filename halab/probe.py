@@ -7,6 +7,7 @@ visitor's would be.
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -124,3 +125,12 @@ def ask(url: str, timeout: float = 0.5) -> str | None:
         return None
     found = PAGE.search(response.text) if response.status_code == 200 else None
     return found.group() if found else None
+
+
+def listens(address: object, port: int, timeout: float = 0.5) -> bool:
+    """Does that port take a connection within `timeout` seconds?"""
+    try:
+        with socket.create_connection((str(address), port), seconds(timeout)):
+            return True
+    except OSError:
+        return False

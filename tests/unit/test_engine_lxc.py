@@ -46,11 +46,13 @@ def test_addresses_of_a_node_without_the_virtual_ip(captured: Callable[[str], st
 
 
 def test_addresses_of_the_holder_have_the_virtual_ip_besides_its_own(captured: Callable[[str], str]) -> None:
-    assert parse_addresses(captured("addr-holder.json")) == {"127.0.0.1", "192.168.100.10", "192.168.100.100"}
+    assert parse_addresses(captured("addr-holder.json")) == {
+        "127.0.0.1": ("lo", 8), "192.168.100.10": ("eth0", 24), "192.168.100.100": ("eth0", 32),
+    }  # fmt: skip
 
 
 def test_a_link_without_addresses_holds_none() -> None:
-    assert parse_addresses('[{"ifname": "eth0"}, {}]') == set()
+    assert parse_addresses('[{"ifname": "eth0"}, {}]') == {}
 
 
 @pytest.mark.parametrize("text", ["", "nsenter: cannot open /proc/7/ns/net", "[{", '{"a": 1}', '[{"addr_info": [{}]}]', "[1]", "3"])
@@ -59,11 +61,20 @@ def test_what_is_no_output_of_ip_is_unknown_and_not_none(text: str) -> None:
 
 
 def test_a_node_without_power_holds_nothing(settings: Settings) -> None:
-    assert lxc(FakeHost(settings), pid=None).addresses(settings.identities[0]) == set()
+    assert lxc(FakeHost(settings), pid=None).addresses(settings.identities[0]) == {}
 
 
 def test_a_node_that_cannot_be_looked_into_is_unknown(settings: Settings) -> None:
     assert lxc(FakeHost(settings, status=1, stdout="[]")).addresses(settings.identities[0]) is None
+
+
+@pytest.mark.parametrize(("status", "seen"), [(0, True), (1, False), (2, None), (127, None)])
+def test_a_process_runs_or_not_or_cannot_be_known(settings: Settings, status: int, seen: bool | None) -> None:
+    assert lxc(FakeHost(settings, status=status)).runs(settings.identities[0], "apache2") is seen
+
+
+def test_nothing_runs_on_a_node_without_power(settings: Settings) -> None:
+    assert lxc(FakeHost(settings), pid=None).runs(settings.identities[0], "apache2") is False
 
 
 V1, V2 = "4:memory:/machine/lxc-7-a.libvirt-lxc\n0::/\n", "0::/machine/lxc-7-a.libvirt-lxc/init.scope\n"

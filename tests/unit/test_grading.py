@@ -214,6 +214,7 @@ def test_a_held_back_module_that_is_no_python_is_the_checkers_failure_and_leaves
 
 
 def test_a_score_without_the_held_back_checks_says_how_many_they_are(more: Path, path: Path, write: Write) -> None:
+    write("", "test_05_apache")
     (write(OURS) / "held-back.toml").write_text("02-corosync = 2\n05-apache = 1\n")
     chapter = grading.run(["02-corosync"], path).chapter("02-corosync")
     assert (chapter.not_run, chapter.score) == (2, "1 of 2 points; 2 held-back checks were not run")
@@ -242,3 +243,32 @@ def test_a_folder_may_have_a_space_in_its_name(write: Write, path: Path, tmp_pat
     (tmp_path / "checks").rename(tmp_path / "the checks")
     monkeypatch.setattr(grading, "CHECKS", tmp_path / "the checks")
     assert grading.run(["02-corosync"], path).exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["02-corosync = ", "02-corosync = 'two'", "02-corosync = -1", "02-corosinc = 1"])
+def test_a_wrong_number_of_held_back_checks_is_wrong_use(path: Path, write: Write, text: str) -> None:
+    (write(OURS) / "held-back.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"02-corosin|held-back\.toml"):
+        grading.run(["02-corosync"], path)
+
+
+def test_two_held_back_checks_of_one_name_are_wrong_use(more: Path, path: Path, write: Write) -> None:
+    write(OURS)
+    for name in ("test_02_mine", "test_02_yours"):
+        (more / f"{name}.py").write_text("def test_extra(): pass\n")
+    with pytest.raises(UsageError, match="held-back/extra"):
+        grading.run(["02-corosync"], path, more=more)
+
+
+def test_python_and_pytest_of_the_caller_do_not_reach_the_checks(
+    write: Write, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "evil.py").write_text("raise SystemExit(0)\n")
+    for name in ("pytest", "json", "sitecustomize"):
+        (tmp_path / "evil" / f"{name}.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "evil"))
+    monkeypatch.setenv("PYTEST_PLUGINS", "evil")
+    monkeypatch.chdir(tmp_path / "evil")
+    write("def test_it(): pass\n")
+    assert verdicts(grading.run(["02-corosync"], path))["it"].verdict == "passed"

@@ -78,6 +78,27 @@ def test_an_address_is_compared_whole(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     assert set(lab.holders("192.168.100.1").values()) == {Sight.NOT_HELD}
 
 
+def watched(monkeypatch: pytest.MonkeyPatch, outside: bool | None, inside: int) -> None:
+    monkeypatch.setattr(Lab, "engine", SimpleNamespace(runs=lambda node, program: outside))
+    monkeypatch.setattr(Node, "run", lambda *_, **__: Result("pacemaker01", "", inside, "", ""))
+
+
+def test_what_runs_is_seen_from_outside_whatever_the_node_says(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(monkeypatch, True, 1)
+    assert lab[1].runs("apache2") is True
+
+
+def test_what_runs_is_asked_where_it_cannot_be_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(monkeypatch, None, 1)
+    assert lab[1].runs("apache2") is False
+
+
+def test_a_question_that_fails_is_not_no(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(monkeypatch, None, 127)
+    with pytest.raises(LabError):
+        lab[1].runs("apache2")
+
+
 def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "52:54:00:9B:D5:11\n52:54:00:9b:d5:12\narping: timeout\n\n"
     monkeypatch.setattr(Host, "run", lambda *_, **__: Result("host", "", 0, text, ""))
