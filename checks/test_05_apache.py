@@ -123,14 +123,13 @@ def test_every_node_could_serve(lab: Lab) -> None:
 )
 def test_colocation(lab: Lab, cib: Element) -> None:
     """Apache must be where the address is, says pacemaker's own scheduler"""
-    held, free = _holder(lab)[0], transition.unplaced(cib)
+    held, free, ready = _holder(lab)[0], transition.unplaced(cib), pacemaker.status(lab.nodes[0]).ready
 
     def then(changed: Element) -> dict[str, str | None]:
         return transition.simulate(lab.nodes[0], changed).after({"ClusterIP": held, "WebSite": held})
 
     cases: dict[str, tuple[Element, str | None, str | None]]
-    cases = {f"if ClusterIP may run on {node.name} only": (transition.only_on(free, "ClusterIP", node.name), node.name, node.name)
-             for node in lab}  # fmt: skip
+    cases = {f"if ClusterIP may run on {name} only": (transition.only_on(free, "ClusterIP", name), name, name) for name in ready}
     cases |= {"if ClusterIP is stopped": (transition.stopped(free, "ClusterIP"), None, None)}
     cases |= {"if WebSite is stopped": (transition.stopped(free, "WebSite"), held, None)}
     wrong = {case: seen for case, (changed, ip, web) in cases.items() if (seen := then(changed)) != {"ClusterIP": ip, "WebSite": web}}
@@ -151,8 +150,11 @@ def _told(wrong: dict[str, dict[str, str | None]]) -> dict[str, str]:
 )
 def test_order(lab: Lab, cib: Element) -> None:
     """When the address fails, Apache stops before it and starts after it"""
-    address = pacemaker.primitive(cib, "ClusterIP") or {}
-    failure = f"ClusterIP_monitor_{pacemaker.milliseconds(address.get('monitor', ''))}@{_holder(lab)[0]}=7"
+    every = (pacemaker.primitive(cib, "ClusterIP") or {}).get("monitor", "")
+    require(
+        every, expected="ClusterIP is watched: else nobody learns that it failed", seen="no monitor", show="crm configure show ClusterIP"
+    )
+    failure = f"ClusterIP_monitor_{pacemaker.milliseconds(every)}@{_holder(lab)[0]}=7"
     seen = transition.simulate(lab.nodes[0], cib, "--op-inject", failure)
     steps = ("WebSite", "stop"), ("ClusterIP", "stop"), ("ClusterIP", "start"), ("WebSite", "start")
     require(seen.in_order(*steps), expected="each waits for the one before: " + ", ".join(f"{task} {name}" for name, task in steps),

@@ -100,7 +100,8 @@ def table(lab: Lab, checks: list[str]) -> str:
     facts = lab.host.about
     lines = ["# Checks by mutants", "", f"{date.today()}, engine {lab.settings.engine}, {lab.settings.release}, "
              + ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if k in ("corosync", "pacemaker"))
-             + f": {len(MUTANTS)} mutants, each noticed by exactly the checks named here. `make mutants` makes this table.",
+             + f": {len(MUTANTS)} mutants, each noticed by exactly the checks named here, and those that kill nothing are other right"
+             " ways to the same state, which must cost nothing. `make mutants` makes this table.",
              "", "| check | killed by |", "|---|---|"]  # fmt: skip
     lines += [f"| {check} | {', '.join(m.name for m in MUTANTS.values() if check in m.fails)} |" for check in checks]
     lines += ["", "| mutant | what somebody did |", "|---|---|", *(f"| {m.name} | {m.mistake} |" for m in MUTANTS.values())]

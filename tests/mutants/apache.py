@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from halab.lab import Lab
-from tests.mutants import AFTER_WEB, holder, mutant, spare
+from tests.mutants import AFTER_APACHE, AFTER_WEB, holder, mutant, road, spare
 from tests.mutants.pacemaker import configured
 
 PAGE = "/var/www/html/index.html"
@@ -24,13 +24,23 @@ def systemd_starts_it_too(lab: Lab) -> Iterator[None]:
     spare(lab).check_output("systemctl -q disable apache2")
 
 
-@mutant("05/runs_with_the_address", "05/page")
+@mutant("05/runs_with_the_address", AFTER_APACHE)
 def apache_by_hand(lab: Lab) -> Iterator[None]:
     """Somebody started Apache on a second node, without systemd (Debian's apache2ctl asks systemd)."""
     by_hand = ". /etc/apache2/envvars && mkdir -p $APACHE_RUN_DIR $APACHE_LOCK_DIR && apache2 -k %s"
     spare(lab).check_output(by_hand, "start")
     yield
     spare(lab).check_output(by_hand, "stop")
+
+
+@mutant("05/runs_with_the_address", AFTER_APACHE)
+def another_name_for_apache(lab: Lab) -> Iterator[None]:
+    """A second web server, which is not called apache2, serves the same page on another node."""
+    node = spare(lab)
+    by_hand = ". /etc/apache2/envvars && mkdir -p $APACHE_RUN_DIR $APACHE_LOCK_DIR && /root/httpd -k %s"
+    node.check_output("cp /usr/sbin/apache2 /root/httpd; " + by_hand, "start")
+    yield
+    node.check_output(by_hand + "; rm /root/httpd", "stop")
 
 
 @mutant("05/page")
@@ -41,6 +51,24 @@ def it_answers_itself_only(lab: Lab) -> Iterator[None]:
     node.check_output(again)
     yield
     node.check_output("rm %s; " + again, conf)
+
+
+@mutant("05/every_node_could_serve")
+def a_broken_site_on_a_spare(lab: Lab) -> Iterator[None]:
+    """A mistake in Apache's configuration on a node that does not serve now."""
+    node, conf = spare(lab), "/etc/apache2/conf-enabled/broken.conf"
+    node.put("Lisen 80\n", conf)
+    yield
+    node.check_output("rm %s", conf)
+
+
+@mutant("05/every_node_could_serve")
+def no_status_page_on_a_spare(lab: Lab) -> Iterator[None]:
+    """The status page that the monitor asks for is switched off where Apache does not run now."""
+    node = spare(lab)
+    node.check_output("a2dismod -q -f status")
+    yield
+    node.check_output("a2enmod -q status")
 
 
 @mutant("05/pages_differ")
@@ -72,6 +100,55 @@ def together_by_location(lab: Lab) -> Iterator[None]:
 def the_wrong_way_round(lab: Lab) -> Iterator[None]:
     """The names are exchanged: the address depends on Apache."""
     with configured(lab, "crm configure delete website-with-ip", "crm configure colocation other-way inf: ClusterIP WebSite"):
+        yield
+
+
+@mutant("05/colocation")
+def both_ways_round(lab: Lab) -> Iterator[None]:
+    """A second try was added to the first: each of the two depends on the other."""
+    with configured(lab, "crm configure colocation other-way inf: ClusterIP WebSite"):
+        yield
+
+
+@mutant("05/colocation")
+def a_wish_to_be_together(lab: Lab) -> Iterator[None]:
+    """The colocation has a score that other wishes can outweigh."""
+    with configured(lab, "crm configure delete website-with-ip", "crm configure colocation website-with-ip 50: WebSite ClusterIP"):
+        yield
+
+
+@road
+def a_group(lab: Lab) -> Iterator[None]:
+    """A group instead of the two constraints."""
+    commands = ("crm configure delete website-with-ip", "crm configure delete apache-after-ip")
+    with configured(lab, *commands, "crm configure group Web ClusterIP WebSite"):
+        yield
+
+
+@road
+def sets_of_resources(lab: Lab) -> Iterator[None]:
+    """The same two constraints, as sets of resources."""
+    one = "<resource_set id='%s-%s'><resource_ref id='%s'/></resource_set>"
+    colocation = f"<rsc_colocation id='together' score='INFINITY'>{one % ('c', 1, 'WebSite')}{one % ('c', 2, 'ClusterIP')}</rsc_colocation>"
+    order = f"<rsc_order id='in-turn' kind='Mandatory'>{one % ('o', 1, 'ClusterIP')}{one % ('o', 2, 'WebSite')}</rsc_order>"
+    create = 'cibadmin --create --scope constraints --xml-text "%s"'
+    commands = ("crm configure delete website-with-ip", "crm configure delete apache-after-ip", create % colocation, create % order)
+    with configured(lab, *commands):
+        yield
+
+
+@mutant("05/order")
+def an_order_in_a_circle(lab: Lab) -> Iterator[None]:
+    """A second try was added to the first: each of the two waits for the other."""
+    with configured(lab, "crm configure order web-first Mandatory: WebSite ClusterIP"):
+        yield
+
+
+@mutant("05/order")
+def an_order_for_starts_only(lab: Lab) -> Iterator[None]:
+    """`symmetrical=false`: Apache may lose its address while it serves."""
+    order = "crm configure order apache-after-ip Mandatory: ClusterIP WebSite symmetrical=false"
+    with configured(lab, "crm configure delete apache-after-ip", order):
         yield
 
 

@@ -6,9 +6,21 @@ from contextlib import contextmanager
 from halab import corosync
 from halab.lab import Lab
 from halab.wait import eventually
-from tests.mutants import AFTER_COROSYNC, AFTER_IP, AFTER_MEMBERS, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, everywhere, mutant, spare
+from tests.mutants import (
+    AFTER_APACHE,
+    AFTER_COROSYNC,
+    AFTER_HOLDER,
+    AFTER_IP,
+    AFTER_MEMBERS,
+    AFTER_ONLINE,
+    AFTER_PACEMAKER,
+    AFTER_WEB,
+    everywhere,
+    mutant,
+    spare,
+)
 
-FILE = "/etc/corosync/corosync.conf"
+FILE, KEY = "/etc/corosync/corosync.conf", "/etc/corosync/authkey"
 
 
 @contextmanager
@@ -35,7 +47,7 @@ def corosync_stopped(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="02/members 02/same_configuration 03/online 04/agreement 04/holder_is_the_clusters 05/agreement 05/tidy",
+    fails="02/members 02/key 03/online 04/agreement 04/holder_is_the_clusters 05/agreement 05/tidy",
     skips=f"{AFTER_MEMBERS} {AFTER_ONLINE}",
 )
 def another_key(lab: Lab) -> Iterator[None]:
@@ -49,7 +61,7 @@ def another_key(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="02/quorum 03/dc 04/one_holder 05/runs_with_the_address 05/tidy",
-    skips="02/majority 04/holder_is_the_clusters 04/arp 05/page",
+    skips=f"02/majority {AFTER_HOLDER} {AFTER_APACHE}",
 )
 def too_many_votes_expected(lab: Lab) -> Iterator[None]:
     """Someone told the cluster to expect seven votes: three are no majority, and everything stops."""
@@ -60,8 +72,8 @@ def too_many_votes_expected(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="02/quorum 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/one_holder "
-    "05/resource 05/agreement 05/no_failures 05/no_orphans",
-    skips=f"02/majority {AFTER_PACEMAKER} {AFTER_IP} 04/arp {AFTER_WEB}",
+    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/runs_with_the_address",
+    skips=f"02/majority {AFTER_PACEMAKER} {AFTER_IP} {AFTER_HOLDER} {AFTER_WEB} {AFTER_APACHE}",
 )
 def no_quorum_provider(lab: Lab) -> Iterator[None]:
     """The provider was forgotten: members, but no quorum, and a pacemaker that nobody can start."""
@@ -72,6 +84,13 @@ def no_quorum_provider(lab: Lab) -> Iterator[None]:
     )
     yield
     everywhere(lab, f"cp /root/before.conf {FILE}; systemctl restart corosync; systemctl start pacemaker")
+
+
+@mutant("02/majority")
+def too_few_votes_expected(lab: Lab) -> Iterator[None]:
+    """`expected_votes: 1` was left from the days of the first node."""
+    with reloaded(lab, "s/^quorum {/&\\n  expected_votes: 1/"):
+        yield
 
 
 @mutant("02/majority")
@@ -118,6 +137,38 @@ def one_file_edited(lab: Lab) -> Iterator[None]:
     node.put(text + b"# to do: try a longer token\n", FILE)
     yield
     node.put(text, FILE)
+
+
+@mutant("02/in_force")
+def edited_and_not_reloaded(lab: Lab) -> Iterator[None]:
+    """All files say another token, and nobody told corosync."""
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i 's/token: .*/token: 7000/' {FILE}")
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}")
+
+
+@mutant("02/in_force")
+def a_brace_too_few(lab: Lab) -> Iterator[None]:
+    """The same file everywhere, and no corosync would start with it again."""
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i '$d' {FILE}")
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}")
+
+
+@mutant("02/key")
+def no_key_on_disk(lab: Lab) -> Iterator[None]:
+    """The key was removed everywhere: corosync runs, until it is started again."""
+    everywhere(lab, f"mv {KEY} /root/authkey")
+    yield
+    everywhere(lab, f"mv /root/authkey {KEY}")
+
+
+@mutant("02/key")
+def a_key_for_everybody(lab: Lab) -> Iterator[None]:
+    """Every user of a node can read its key."""
+    spare(lab).check_output("chmod 644 %s", KEY)
+    yield
+    spare(lab).check_output("chmod 400 %s", KEY)
 
 
 @mutant("02/known_options")

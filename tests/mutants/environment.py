@@ -2,11 +2,23 @@
 
 from collections.abc import Iterator
 
-from halab.lab import Lab
-from tests.mutants import AFTER_ADDRESSES, AFTER_COROSYNC, AFTER_IP, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
+from halab.lab import Lab, Sight
+from halab.wait import eventually
+from tests.mutants import (
+    AFTER_ADDRESSES,
+    AFTER_APACHE,
+    AFTER_COROSYNC,
+    AFTER_HOLDER,
+    AFTER_IP,
+    AFTER_PACEMAKER,
+    AFTER_WEB,
+    ASKING,
+    mutant,
+    spare,
+)
 
 
-@mutant("01/bridge")
+@mutant("01/bridge", "01/plugged")
 def wrong_prefix(lab: Lab) -> Iterator[None]:
     """The host's address on the bridge has the wrong prefix."""
     bridge, address = lab.settings.bridge, lab.settings.host_address
@@ -17,9 +29,31 @@ def wrong_prefix(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
+    fails="01/bridge 04/one_holder 05/runs_with_the_address",
+    skips=f"01/plugged {ASKING} {AFTER_HOLDER} {AFTER_APACHE}",
+)
+def the_bridge_is_down(lab: Lab) -> Iterator[None]:
+    """The bridge was switched off. Nobody hears anybody, and without quorum the address is given up."""
+    lab.host.check_output("ip link set %s down", lab.settings.bridge)
+    eventually(lambda: not any(node.runs("apache2") for node in lab), within="resource", what="Apache is stopped")
+    eventually(lambda: Sight.HELD not in lab.holders().values(), within="resource", what="the address is given up")
+    yield
+    lab.host.check_output("ip link set %s up", lab.settings.bridge)
+
+
+@mutant("01/plugged", ASKING)
+def a_cable_pulled(lab: Lab) -> Iterator[None]:
+    """The cable of a node that the cluster could spare was pulled from the bridge."""
+    node = spare(lab)
+    lab.host.check_output("ip link set %s nomaster", node.name)
+    yield
+    lab.network.plug(node.name)
+
+
+@mutant(
     fails="01/running 02/service 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/no_cores "
-    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ",
-    skips=f"01/addresses {AFTER_ADDRESSES} {AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
+    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ 05/every_node_could_serve",
+    skips=f"01/plugged 01/addresses {AFTER_ADDRESSES} {AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
 )
 def a_node_is_off(lab: Lab) -> Iterator[None]:
     """A node that the cluster could spare was switched off and forgotten."""
@@ -37,6 +71,26 @@ def a_stray_address(lab: Lab) -> Iterator[None]:
     node.check_output("ip addr add %s/24 dev eth0", stray)
     yield
     node.check_output("ip addr del %s/24 dev eth0", stray)
+
+
+@mutant("01/addresses", AFTER_ADDRESSES)
+def a_network_too_wide(lab: Lab) -> Iterator[None]:
+    """A node's own address has the prefix of another network."""
+    node, gateway = spare(lab), lab.settings.host_address
+    swap = "ip addr add %s/%s dev eth0; ip addr del %s/%s dev eth0; ip route replace default via %s"
+    node.check_output(swap, node.address, 16, node.address, 24, gateway)
+    yield
+    node.check_output(swap, node.address, 24, node.address, 16, gateway)
+
+
+@mutant("01/addresses_at_boot")
+def an_address_until_reboot(lab: Lab) -> Iterator[None]:
+    """The interface was brought up by hand; its file does not say `auto`."""
+    node, file = spare(lab), "/etc/network/interfaces"
+    text = node.get(file)
+    node.check_output("sed -i '/^auto eth0/d' %s", file)
+    yield
+    node.put(text, file)
 
 
 @mutant("01/hostnames")

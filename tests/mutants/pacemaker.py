@@ -7,7 +7,7 @@ from halab import pacemaker
 from halab.lab import Lab
 from halab.node import Node
 from halab.wait import eventually
-from tests.mutants import AFTER_IP, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
+from tests.mutants import AFTER_APACHE, AFTER_HOLDER, AFTER_IP, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
 
 
 def settled(lab: Lab) -> None:
@@ -71,9 +71,9 @@ def a_node_lies_about_the_dc(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("03/verified")
+@mutant("03/verified 05/colocation 05/order")
 def fencing_on_without_a_device(lab: Lab) -> Iterator[None]:
-    """stonith-enabled is true again, and there is no device to fence with."""
+    """stonith-enabled is true again, there is no device to fence with, and pacemaker would start nothing any more."""
     with configured(lab, "crm_attribute --type crm_config --name stonith-enabled --update true"):
         yield
 
@@ -94,7 +94,7 @@ def nothing_is_managed(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="03/unhindered 04/one_holder 05/runs_with_the_address 05/tidy",
-    skips="04/holder_is_the_clusters 04/arp 05/page",
+    skips=f"{AFTER_HOLDER} {AFTER_APACHE}",
 )
 def everything_stopped(lab: Lab) -> Iterator[None]:
     """stop-all-resources was left on."""

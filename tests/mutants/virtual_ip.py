@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from halab.lab import Lab
-from tests.mutants import AFTER_ADDRESSES, AFTER_IP, holder, mutant, spare
+from tests.mutants import AFTER_ADDRESSES, AFTER_APACHE, AFTER_HOLDER, AFTER_IP, holder, mutant, road, spare
 from tests.mutants.pacemaker import configured, lying, settled
 
 
-@mutant("04/resource", AFTER_IP)
+@mutant("04/resource 05/order", AFTER_IP)
 def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
     """ClusterIP has no monitor operation: a lost address would go unnoticed."""
     with configured(lab, "cibadmin --delete --force --xpath \"//primitive[@id='ClusterIP']/operations\""):
@@ -16,7 +16,7 @@ def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="01/addresses 04/resource 04/one_holder 05/runs_with_the_address",
-    skips=f"{AFTER_ADDRESSES} {AFTER_IP} 04/arp 05/page",
+    skips=f"{AFTER_ADDRESSES} {AFTER_IP} {AFTER_HOLDER} {AFTER_APACHE}",
 )
 def the_wrong_address(lab: Lab) -> Iterator[None]:
     """A typing mistake in the address."""
@@ -25,7 +25,7 @@ def the_wrong_address(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("04/resource", AFTER_IP)
+@mutant("04/resource 05/colocation 05/order", AFTER_IP)
 def unmanaged(lab: Lab) -> Iterator[None]:
     """ClusterIP was set unmanaged for a moment."""
     with configured(lab, "crm resource unmanage ClusterIP"):
@@ -34,7 +34,7 @@ def unmanaged(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="04/one_holder 04/one_holder_each 05/runs_with_the_address 05/one_holder_each",
-    skips="04/holder_is_the_clusters 04/arp 05/page",
+    skips=f"{AFTER_HOLDER} {AFTER_APACHE}",
 )
 def a_second_holder(lab: Lab) -> Iterator[None]:
     """The address was added by hand on a second node. The page answers, crm_mon shows one."""
@@ -46,7 +46,7 @@ def a_second_holder(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="04/one_holder 04/one_holder_each 05/runs_with_the_address 05/one_holder_each",
-    skips="04/holder_is_the_clusters 04/arp 05/page",
+    skips=f"{AFTER_HOLDER} {AFTER_APACHE}",
 )
 def a_second_holder_who_hides_it(lab: Lab) -> Iterator[None]:
     """A second node holds the address, and its `ip` does not show it."""
@@ -96,6 +96,31 @@ def stickiness_of_its_own(lab: Lab) -> Iterator[None]:
 def a_favourite_left_behind(lab: Lab) -> Iterator[None]:
     """The location constraint of the experiment was not deleted."""
     with configured(lab, f"crm configure location likes ClusterIP 50: {holder(lab).name}"):
+        yield
+
+
+@mutant("04/no_leftovers 05/no_leftovers")
+def tied_by_a_pattern(lab: Lab) -> Iterator[None]:
+    """A location constraint names no resource, and means all of them."""
+    tie = f"<rsc_location id='tied' rsc-pattern='.*' node='{holder(lab).name}' score='50'/>"
+    with configured(lab, f'cibadmin --create --scope constraints --xml-text "{tie}"'):
+        yield
+
+
+@mutant("04/well_placed")
+def an_address_too_wide(lab: Lab) -> Iterator[None]:
+    """`cidr_netmask=16`: the holder believes that far more machines are its neighbours."""
+    change = "crm_resource --resource ClusterIP --set-parameter cidr_netmask --parameter-value 16"
+    with configured(lab, "crm --wait resource stop ClusterIP", change, "crm --wait resource start ClusterIP"):
+        yield
+        lab.nodes[0].check_output("crm --wait resource stop ClusterIP")  # an address whose mask changes is not found again
+
+
+@road
+def stickiness_without_end(lab: Lab) -> Iterator[None]:
+    """The stickiness is +INFINITY, and the monitor's interval is written as ISO 8601 writes it."""
+    interval = 'sed \'s/interval="30s"/interval="PT30S"/\' | cibadmin --replace --scope resources --xml-pipe'
+    with configured(lab, "crm configure rsc_defaults resource-stickiness=+INFINITY", f"cibadmin --query --scope resources | {interval}"):
         yield
 
 

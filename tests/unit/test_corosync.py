@@ -185,3 +185,30 @@ def test_what_the_file_may_have_besides_is_known(captured: Read) -> None:
 )  # fmt: skip
 def test_keys_that_are_corosyncs_own_or_a_plugins_are_not_looked_at(captured: Read, key: str) -> None:
     assert unknown(captured, f"{key} (str) = x") == []
+
+
+def test_the_file_is_read_as_keys_of_the_map(captured: Read) -> None:
+    found = corosync.parse_conf(captured("corosync.conf"))
+    assert found["totem.cluster_name"] == "halab"
+    assert [found[f"nodelist.node.{k}.name"] for k in range(3)] == ["pacemaker01", "pacemaker02", "pacemaker03"]
+
+
+def test_a_file_that_corosync_read_is_in_force(captured: Read) -> None:
+    assert corosync.not_in_force(corosync.parse_conf(captured("corosync.conf")), corosync.parse_cmap(captured("cmap-conf.txt"))) == {}
+
+
+def test_what_was_edited_since_is_told_with_what_runs(captured: Read) -> None:
+    text = captured("corosync.conf").replace("token: 1000", "token: 7000").replace("provider:", "two_node: 1\n  provider:")
+    found = corosync.not_in_force(corosync.parse_conf(text), corosync.parse_cmap(captured("cmap-conf.txt")))
+    assert found == {"totem.token": "7000, in force 1000", "quorum.two_node": "1, in force nothing"}
+
+
+def test_comments_empty_lines_and_sections_that_are_told_apart_otherwise_are_left_out() -> None:
+    text = "# a\ntotem {  # b\n\n  token: 3000\n  interface {\n    linknumber: 0\n    mcastport: 5405\n  }\n}\nlogging {\n debug:off\n}\n"
+    assert corosync.parse_conf(text) == {"totem.token": "3000", "logging.debug": "off"}
+
+
+@pytest.mark.parametrize("text", ["token: 3000", "totem {\n token\n}", "}"])
+def test_a_file_that_is_none_is_an_error(text: str) -> None:
+    with pytest.raises(StudentError, match="sections and options"):
+        corosync.parse_conf(text)

@@ -214,3 +214,49 @@ def test_a_controller_that_does_not_answer_is_an_error_and_never_idle(captured: 
 def test_without_pacemaker_nothing_is_idle(captured: Read) -> None:
     with pytest.raises(StudentError, match="pacemaker runs on pacemaker02"):
         pacemaker.idle(Controller(captured("crm_mon-down.xml"), controller("S_IDLE")))
+
+
+def test_a_time_may_be_written_as_iso_8601_writes_it() -> None:
+    assert [pacemaker.milliseconds(text) for text in ("PT4M", "PT240S", "P1DT1H", "30S", "PT", "P")] == [
+        240_000, 240_000, 90_000_000, 30_000, 0, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "truth"), [("true", True), ("Yes", True), ("1", True), ("on", True), ("no", False), ("0", False), ("", False)]
+)
+def test_a_truth_value_has_many_forms(text: str, truth: bool) -> None:
+    assert pacemaker.truth(text) is truth
+
+
+META = '<meta_attributes><nvpair name="%s" value="%s"/></meta_attributes>'
+GROUPED = (
+    "<cib><configuration><resources>"
+    f'<group id="Web">{META % ("resource-stickiness", 7)}<primitive id="ClusterIP"/>'
+    f'<primitive id="WebSite">{META % ("is-managed", "no")}</primitive></group><primitive id="Other"/>'
+    "</resources><constraints>%s</constraints></configuration></cib>"
+)
+
+
+def test_a_resource_has_the_meta_attributes_of_its_group_and_its_own() -> None:
+    cib = ElementTree.fromstring(GROUPED % "")
+    assert pacemaker.meta(cib, "WebSite") == {"resource-stickiness": "7", "is-managed": "no"}
+    assert pacemaker.meta(cib, "Other") == {}
+
+
+@pytest.mark.parametrize(
+    ("location", "tied"),
+    [
+        ('rsc="ClusterIP"', True), ('rsc="Web"', True), ('rsc="Other"', False), ('rsc-pattern="^Cluster"', True), ('rsc-pattern="."', True),
+        ('rsc-pattern="^O"', False), ('rsc-pattern="!^O"', True),
+    ],
+)  # fmt: skip
+def test_a_location_ties_a_resource_by_name_group_or_pattern(location: str, tied: bool) -> None:
+    cib = ElementTree.fromstring(GROUPED % f'<rsc_location id="x" {location} node="pacemaker01" score="5"/>')
+    assert pacemaker.ties(cib, "ClusterIP") == (["x"] if tied else [])
+
+
+def test_a_location_ties_the_resources_of_its_set() -> None:
+    sets = '<rsc_location id="x" node="n" score="5"><resource_set id="s"><resource_ref id="WebSite"/></resource_set></rsc_location>'
+    cib = ElementTree.fromstring(GROUPED % sets)
+    assert (pacemaker.ties(cib, "WebSite"), pacemaker.ties(cib, "ClusterIP")) == (["x"], [])

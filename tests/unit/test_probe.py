@@ -1,5 +1,7 @@
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -110,3 +112,20 @@ def test_a_probe_samples_while_its_block_runs(server: SimpleNamespace, settings:
     assert seen.servers == ["pacemaker02"]
     assert [text for _, text in seen.marks] == ["began"]
     assert all(s.sent <= s.done for s in seen.samples)
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"), [(None, True), (ConnectionRefusedError(), False), (TimeoutError(), False), (OSError(113, "No route to host"), False)]
+)
+def test_a_port_that_takes_a_connection_listens(monkeypatch: pytest.MonkeyPatch, error: OSError | None, seen: bool) -> None:
+    asked: list[Any] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> nullcontext[None]:
+        asked.append(address)
+        if error:
+            raise error
+        return nullcontext()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert probe.listens(Settings().host_address, 80) is seen
+    assert asked == [("192.168.100.1", 80)]

@@ -1,0 +1,113 @@
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import pytest
+
+from halab import transition
+from halab.command import Result
+from halab.errors import StudentError
+from halab.transition import Operation
+
+Read = Callable[[str], str]
+IN_TURN = ("WebSite", "stop"), ("ClusterIP", "stop"), ("ClusterIP", "start"), ("WebSite", "start")
+
+
+def test_a_failed_address_is_recovered_and_apache_with_it_in_order(captured: Read) -> None:
+    found = transition.parse_graph(captured("graph-failure.xml"))
+    assert len(found.operations) == 4
+    assert found.in_order(*IN_TURN)
+    assert not found.in_order(*reversed(IN_TURN))
+
+
+def test_an_order_is_seen_over_steps_between(captured: Read) -> None:
+    found = transition.parse_graph(captured("graph-failure.xml"))
+    assert found.in_order(("WebSite", "stop"), ("WebSite", "start"))
+    assert found.in_order(("WebSite", "stop"), ("ClusterIP", "start"))
+
+
+def test_what_is_not_done_is_in_no_order(captured: Read) -> None:
+    assert not transition.parse_graph(captured("graph-alone.xml")).in_order(*IN_TURN)
+
+
+def test_without_constraints_a_stopped_address_stops_nothing_else(captured: Read) -> None:
+    found = transition.parse_graph(captured("graph-alone.xml"))
+    (stop,) = found.operations
+    before = {"ClusterIP": stop.node, "WebSite": stop.node}
+    assert found.after(before) == {"ClusterIP": None, "WebSite": stop.node}
+    assert str(found) == f"stop ClusterIP on {stop.node}"
+
+
+def test_after_a_recovery_all_is_where_it_was(captured: Read) -> None:
+    found = transition.parse_graph(captured("graph-failure.xml"))
+    node = next(iter(found.operations)).node
+    assert found.after({"ClusterIP": node, "WebSite": node}) == {"ClusterIP": node, "WebSite": node}
+
+
+def test_a_cluster_at_rest_does_nothing(captured: Read) -> None:
+    found = transition.parse_graph(captured("graph-nothing.xml"))
+    assert (found.operations, found.waits, str(found)) == (frozenset(), frozenset(), "nothing")
+
+
+def test_a_circle_of_waits_ends() -> None:
+    synapse = (
+        "<synapse><action_set><rsc_op id='{0}' operation='start' on_node='n'><primitive id='r{0}'/></rsc_op></action_set>"
+        "<inputs><trigger><rsc_op id='{1}'/></trigger></inputs></synapse>"
+    )
+    found = transition.parse_graph(f"<transition_graph>{synapse.format(1, 2)}{synapse.format(2, 1)}</transition_graph>")
+    assert found.operations == {Operation("r1", "start", "n"), Operation("r2", "start", "n")}
+    assert found.in_order(("r1", "start"), ("r2", "start")) and found.in_order(("r2", "start"), ("r1", "start"))
+
+
+@pytest.mark.parametrize("text", ["", "<transition_graph>", "<cib/>", "crm_simulate: command not found"])
+def test_what_is_no_graph_is_an_error(text: str) -> None:
+    with pytest.raises(StudentError):
+        transition.parse_graph(text)
+
+
+class Scheduler:
+    def __init__(self, status: int, stdout: str = "", stderr: str = "") -> None:
+        self.status, self.stdout, self.stderr = status, stdout, stderr
+
+    def run(self, command: str, *args: object, timeout: float, input: bytes) -> Result:
+        self.command, self.input = command % args, input
+        return Result("pacemaker01", "", self.status, self.stdout, self.stderr)
+
+
+def test_the_scheduler_gets_the_cib_and_the_options() -> None:
+    node = Scheduler(0, "<transition_graph/>")
+    transition.simulate(node, ElementTree.fromstring("<cib/>"), "--node-down", "pacemaker02")
+    assert node.input == b"<cib />"
+    assert node.command.endswith("--node-down pacemaker02")
+
+
+def test_a_cib_that_pacemaker_refuses_is_told() -> None:
+    with pytest.raises(StudentError, match=r"can compute a transition(?s:.*)not valid"):
+        transition.simulate(Scheduler(78, stderr="The configuration is not valid"), ElementTree.fromstring("<cib/>"))
+
+
+@pytest.fixture
+def cib(captured: Read) -> ElementTree.Element:
+    return ElementTree.fromstring(captured("cib.xml"))
+
+
+def locations(cib: ElementTree.Element) -> list[tuple[str | None, str | None]]:
+    return [(c.get("rsc"), c.get("node")) for c in cib.iterfind(".//rsc_location")]
+
+
+def test_a_cib_without_locations_has_its_other_constraints_and_the_first_is_as_it_was(cib: ElementTree.Element) -> None:
+    before = ElementTree.tostring(cib)
+    changed = transition.unplaced(cib)
+    assert locations(cib) and not locations(changed)
+    assert changed.find(".//rsc_colocation") is not None
+    assert ElementTree.tostring(cib) == before
+
+
+def test_only_on_bans_from_all_other_nodes(cib: ElementTree.Element) -> None:
+    changed = transition.only_on(transition.unplaced(cib), "ClusterIP", "pacemaker02")
+    assert locations(changed) == [("ClusterIP", "pacemaker01"), ("ClusterIP", "pacemaker03")]
+
+
+def test_stopped_is_a_set_that_goes_before_the_resources_own(cib: ElementTree.Element) -> None:
+    changed = transition.stopped(cib, "WebSite")
+    (added,) = changed.findall(".//meta_attributes[@score='INFINITY']/nvpair")
+    assert (added.get("name"), added.get("value")) == ("target-role", "Stopped")
