@@ -40,8 +40,8 @@ def test_one_holder_each(lab: Lab) -> None:
 
 @pytest.mark.check(
     points=3,
-    hint="colocation: WebSite with ClusterIP; and nobody else starts Apache",
-    more="where it should not run, `pkill -x apache2` (and `systemctl disable apache2`), then `crm resource cleanup WebSite`",
+    hint="where `crm_mon -1` says that WebSite runs and the address is elsewhere, a colocation is missing",
+    more="an Apache that `crm_mon` knows nothing of was started by somebody else: `systemctl disable --now apache2`, `pkill -x apache2`",
     read="Pacemaker Explained, colocation",
 )
 def test_runs_with_the_address(lab: Lab) -> None:
@@ -81,6 +81,19 @@ def test_agreement(lab: Lab) -> None:
         expected="the same members, quorum and configuration on every node",
         show="corosync-quorumtool -s; cibadmin --query --scope configuration | sha256sum",
     )  # fmt: skip
+
+
+@pytest.mark.check(
+    points=1,
+    hint="`crm_mon -1` names who is in standby, in maintenance or offline",
+    more="`crm node online NAME`, `crm node ready NAME`; a node that is offline: chapters 02 and 03",
+    read="crm_mon(8)",
+)
+def test_all_ready(lab: Lab) -> None:
+    """Every node can run resources: none was left in standby, in maintenance or offline"""
+    want = tuple(node.name for node in lab)
+    on_every_node(lab, lambda node: pacemaker.status(node).ready, want, within="membership",
+                  expected=f"ready: {', '.join(want)}", show="crm_mon -1")  # fmt: skip
 
 
 @pytest.mark.check(

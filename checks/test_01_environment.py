@@ -1,5 +1,7 @@
 """Chapter 01: three machines on one bridge, with names, addresses and a way out."""
 
+import re
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
@@ -56,7 +58,7 @@ def test_plugged(lab: Lab) -> None:
     points=2,
     needs=("running",),
     hint="the interface's file on that node, then a reboot",
-    more="`ip addr flush dev eth0; ifdown eth0; ifup eth0` on its console gives it what /etc/network/interfaces says",
+    more="`ip link set eth0 up; ip addr flush dev eth0; ifdown eth0; ifup eth0` on its console (`halab console NODE`)",
     read="interfaces(5)",
 )
 def test_addresses(lab: Lab) -> None:
@@ -90,9 +92,12 @@ def test_addresses_at_boot(lab: Lab) -> None:
 
     def at_boot(node: Node) -> str:
         said = dict(line.split(": ", 1) for line in node.run("ifquery eth0").stdout.splitlines() if ": " in line)
-        address = f"{said.get('address', '0.0.0.0').partition('/')[0]}/{said.get('netmask', 32)}"
-        alone = node.run("ifquery --list | grep -qx eth0").ok  # the interfaces marked auto
-        return f"{IPv4Interface(address)} by way of {said.get('gateway', 'nobody')}" + ("" if alone else ", but not by itself")
+        by_itself = node.run("ifquery --list | grep -qx eth0").ok  # the interfaces marked auto
+        text = f"{said.get('address', 'no address').partition('/')[0]}/{said.get('netmask', 'no netmask')}"
+        with suppress(ValueError):  # what is no address is told as it is
+            text = str(IPv4Interface(text))
+        route = said.get("gateway") or re.findall(r"default via (\S+)", " ".join(said.values()))[:1]
+        return f"{text} by way of {''.join(route) or 'nobody'}" + ("" if by_itself else ", but not by itself")
 
     prefix, gateway = lab.settings.subnet.prefixlen, lab.settings.host_address
     on_every_node(lab, lambda node: at_boot(node).replace(str(node.address), "ADDRESS"), f"ADDRESS/{prefix} by way of {gateway}",
@@ -130,8 +135,8 @@ def test_names(lab: Lab) -> None:
     want = {node.name: str(node.address) for node in lab}
 
     def found(node: Node) -> dict[str, str]:
-        answers = node.run("for n in %s; do getent -s files ahostsv4 $n | head -n 1; echo; done" % " ".join(want)).stdout.split("\n\n")
-        return {name: answer.split()[0] for name, answer in zip(want, answers, strict=False) if answer.strip()}
+        answers = node.run('for n in %s; do echo "$n $(getent -s files ahostsv4 $n)"; done' % " ".join(want)).stdout.splitlines()
+        return {words[0]: words[1] for words in map(str.split, answers) if words[0] in want and len(words) > 1}
 
     on_every_node(lab, found, want, expected=f"the names of {len(want)} nodes in /etc/hosts", show="getent -s files ahostsv4 NAME")
 

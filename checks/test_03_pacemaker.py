@@ -93,9 +93,9 @@ def test_verified(lab: Lab) -> None:
 @pytest.mark.check(
     points=1,
     needs=("online",),
-    hint="a cluster without fencing guesses; chapter 07 ends that",
+    hint="`ignore` and `freeze` let a minority go on: two halves would both hold the address",
     more="`crm configure property no-quorum-policy=stop`",
-    read="Pacemaker Explained, fencing",
+    read="Pacemaker Explained, cluster options",
 )
 def test_no_quorum_policy(lab: Lab) -> None:
     """A partition without quorum stops its resources"""

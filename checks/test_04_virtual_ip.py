@@ -8,7 +8,14 @@ from halab import pacemaker
 from halab.expect import become, describe, holders, on_every_node, remain, require
 from halab.lab import Lab, Sight
 from halab.node import Node
-from invariants import test_agreement, test_no_cores, test_no_failures, test_no_orphans, test_one_holder_each  # noqa: F401
+from invariants import (  # noqa: F401
+    test_agreement,
+    test_all_ready,
+    test_no_cores,
+    test_no_failures,
+    test_no_orphans,
+    test_one_holder_each,
+)
 
 
 def _one(sights: dict[str, Sight]) -> bool:
@@ -28,7 +35,7 @@ def test_resource(lab: Lab) -> None:
     def configured(node: Node) -> dict[str, object]:
         found = pacemaker.primitive(pacemaker.cib(node), "ClusterIP") or {}
         left_alone = "ClusterIP" in pacemaker.status(node).unmanaged
-        return {"agent": found.get("agent"), "ip": found.get("ip"), "watched": bool(found.get("monitor")), "managed": not left_alone}
+        return {"agent": found.get("agent"), "ip": found.get("ip"), "watched": pacemaker.watched(found), "managed": not left_alone}
 
     want = {"agent": "ocf:heartbeat:IPaddr2", "ip": str(lab.virtual_ip), "watched": True, "managed": True}
     on_every_node(lab, configured, want, expected=describe(want), show="crm configure show ClusterIP; crm_mon -1")
@@ -37,7 +44,7 @@ def test_resource(lab: Lab) -> None:
 @pytest.mark.check(
     points=3,
     hint="an address added by hand is not the cluster's; `ip addr del` it there",
-    more="`crm_mon -1` names the one node that may have it; on every other, `ip addr del $VIP/24 dev eth0`",
+    more="`crm_mon -1` names the one that may have it; elsewhere `ip addr del` it, with the prefix and device of `ip -4 addr`",
     read="crm_mon is no evidence: look at the nodes",
 )
 def test_one_holder(lab: Lab) -> None:

@@ -107,7 +107,9 @@ def parse_conf(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     path: list[str] = []
     nodes = 0
-    for line in filter(None, (line.split("#")[0].strip() for line in text.splitlines())):
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("#"):  # no comment elsewhere: coroparse.c takes the rest of a line as the value
+            continue
         key, _, value = (part.strip() for part in line.partition(":"))
         if line.endswith("{"):
             path.append(line[:-1].strip())
@@ -121,6 +123,18 @@ def parse_conf(text: str) -> dict[str, str]:
         elif not {"interface", "logger_subsys"} & set(path):
             found[".".join([*path, key])] = value
     return found
+
+
+def unknown_sections(text: str) -> list[str]:
+    """Sections of the file that no part of corosync reads, sorted: `totem.logging`, `service`."""
+    found, path = set(), []
+    for line in map(str.strip, text.splitlines()):
+        if line.endswith("{"):
+            path.append(line[:-1].strip())
+            found.add(".".join(path))
+        elif line == "}" and path:
+            path.pop()
+    return sorted(name for name in found if name not in SECTIONS and not name.startswith(OTHERS))
 
 
 def not_in_force(conf: dict[str, str], cmap: dict[str, str]) -> dict[str, str]:
@@ -148,6 +162,11 @@ OPTIONS = {
     "syslog_priority debug trace",
     "system": """qb_ipc_type sched_rr priority move_to_root_cgroup allow_knet_handle_fallback state_dir run_dir""",
 }
+
+
+SECTIONS = ("totem", "totem.interface", "nodelist", "nodelist.node", "quorum", "logging", "logging.logger_subsys", "uidgid", "system")
+#: Sections that belong to a quorum device, to resource monitoring and to nozzle(5).
+OTHERS = ("quorum.device", "resources", "nozzle")
 
 
 def unknown_options(cmap: dict[str, str]) -> list[str]:

@@ -14,13 +14,15 @@ from halab.settings import Identity
 
 
 class Place(NamedTuple):
-    """Where a node holds an address: the interface's name, and the length of the network's prefix in bits."""
+    """Where a node holds an address: the interface's name, the length of the network's prefix in bits, and whether
+    the interface is switched on."""
 
     interface: str
     prefix: int
+    up: bool = True
 
     def __str__(self) -> str:
-        return f"/{self.prefix} on {self.interface}"
+        return f"/{self.prefix} on {self.interface}" + ("" if self.up else ", which is down")
 
 
 class Engine(Protocol):

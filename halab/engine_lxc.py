@@ -150,6 +150,6 @@ def parse_addresses(text: str) -> dict[str, Place] | None:
     """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
     try:
         found = [(link, info) for link in json.loads(text) for info in link.get("addr_info", [])]
-        return {info["local"]: Place(link["ifname"], info["prefixlen"]) for link, info in found}
+        return {info["local"]: Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]) for link, info in found}
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None

@@ -65,13 +65,17 @@ class LabMagics(Magics):
         return lab if isinstance(lab, Lab) else current()
 
 
-def variables(lab: Lab) -> str:
+def names(lab: Lab) -> dict[str, object]:
+    """The lab's settings by the names that a cell's shell and a check's advice have for them."""
     s = lab.settings
-    values = {
+    return {
         "BRIDGE": s.bridge, "GATEWAY": s.host_address, "SUBNET": s.subnet, "OUTSIDE": s.outside_address,
         "VIP": s.virtual_ip, "NODES": " ".join(n.name for n in s.identities),
     }  # fmt: skip
-    return "".join(f"{name}={shlex.quote(str(value))}; " for name, value in values.items())
+
+
+def variables(lab: Lab) -> str:
+    return "".join(f"{name}={shlex.quote(str(value))}; " for name, value in names(lab).items())
 
 
 def script(lab: Lab, cell: str) -> str:

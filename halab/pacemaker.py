@@ -110,15 +110,22 @@ def primitive(cib: ElementTree.Element, name: str) -> dict[str, str] | None:
     """agent (`class:provider:type`), its parameters, and `monitor` (the interval); None: no such resource."""
     for r in cib.iterfind(".//primitive"):
         if r.get("id") == name:
-            agent = ":".join(filter(None, (r.get("class"), r.get("provider"), r.get("type"))))
-            params = {p.get("name", ""): p.get("value", "") for p in r.iterfind("./instance_attributes/nvpair")}
-            monitors = [op.get("interval", "") for op in r.iterfind("./operations/op") if _watches(op)]
+            template = [t for t in cib.iterfind(".//template") if t.get("id") == r.get("template")]
+            parts = [*template, r]  # what a primitive says itself goes before its template
+            agent = ":".join(filter(None, (parts[0].get("class"), parts[0].get("provider"), parts[0].get("type"))))
+            params = {p.get("name", ""): p.get("value", "") for part in parts for p in part.iterfind("./instance_attributes/nvpair")}
+            monitors = [op.get("interval", "") for part in reversed(parts) for op in part.iterfind("./operations/op") if _watches(op)]
             return {"agent": agent, **params, "monitor": monitors[0] if monitors else ""}
     return None
 
 
 def _watches(op: ElementTree.Element) -> bool:
     return op.get("name") == "monitor" and truth(op.get("enabled", "true")) and milliseconds(op.get("interval", "0")) > 0
+
+
+def watched(primitive: dict[str, str]) -> bool:
+    """Does the cluster look after it at least every five minutes? (An interval of 30000 is more than eight hours.)"""
+    return 0 < milliseconds(primitive.get("monitor", "")) <= 300_000
 
 
 def truth(text: str) -> bool:

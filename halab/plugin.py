@@ -29,6 +29,7 @@ from halab.expect import become, describe
 from halab.host import Host
 from halab.lab import Lab, current
 from halab.lock import lock
+from halab.magics import names
 from halab.report import Check, Report, lab_facts
 from halab.wait import seconds
 
@@ -114,7 +115,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
         verdict = "warning"
     _verdicts[_id(item)] = verdict
     tries, failures = _attempt(item, verdict)
-    advice = _advice(_mark(item), failures) if verdict in ("failed", "warning") else []
+    advice = [_spelt(line) for line in _advice(_mark(item), failures)] if verdict in ("failed", "warning") else []
     _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
 
 
@@ -137,10 +138,13 @@ def _verdict(item: pytest.Item, call: pytest.CallInfo) -> tuple[str, float, str]
 
 
 def _cut_off() -> dict[str, str]:
-    """What the student did to the bridge or the cables, when a node can't be reached."""
+    """What the student did to the bridge, the cables or a node's own interface, when a node can't be reached."""
     try:
         lab = current()
-        return lab.network.faults(node.name for node in lab if node.state == "running")
+        running = [node for node in lab if node.state == "running"]
+        places = {node.name: (node.seen_addresses or {}).get(str(node.address)) for node in running}
+        own = {name: f"its address {place or 'is missing'}" for name, place in places.items() if not place or not place.up}
+        return own | lab.network.faults(places)
     except HalabError:
         return {}
 
@@ -155,6 +159,13 @@ def _advice(mark: dict, failures: int) -> list[str]:
     lines = [f"hint: {mark['hint']}"] if mark.get("hint") else []
     lines += [f"do: {mark['more']}"] if mark.get("more") and failures > 1 else []
     return lines + ([f"read: {mark['read']}"] if mark.get("read") else [])
+
+
+def _spelt(line: str) -> str:
+    """The advice with the lab's values for $VIP and its like, which only the cells of a chapter know."""
+    for name, value in names(current()).items():
+        line = line.replace(f"${name}", str(value))
+    return line
 
 
 def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:

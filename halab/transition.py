@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
 
-from halab.errors import StudentError
+from halab.errors import LabError, StudentError
 
 if TYPE_CHECKING:
     from halab.node import Node
@@ -64,9 +64,8 @@ def parse_graph(text: str) -> Transition:
     waits = {(i.get("id", ""), a.get("id", "")) for actions, inputs in synapses for a in actions for i in inputs}
     of = {number: _operation(action) for number, action in known.items()}
     pairs = {(of[a], of[b]) for a, b in _closure(waits) if a in of and b in of}
-    return Transition(
-        frozenset(op for op in of.values() if op), frozenset((a, b) for a, b in pairs if a and b)
-    )  # fmt: skip
+    done = frozenset(op for op in of.values() if op and (op, op) not in pairs)  # what waits for itself is never done
+    return Transition(done, frozenset((a, b) for a, b in pairs if a in done and b in done))
 
 
 def _operation(action: ElementTree.Element) -> Operation | None:
@@ -88,6 +87,8 @@ def simulate(node: Node, cib: ElementTree.Element, *options: str) -> Transition:
     """What would be done with this CIB, computed on that node. Raises StudentError when pacemaker refuses it."""
     command = "crm_simulate --run --xml-pipe --save-graph /dev/stdout --output-to /dev/null" + " %s" * len(options)
     result = node.run(command, *options, timeout=20, input=ElementTree.tostring(cib))
+    if result.status > 125:  # not found, not executable, killed (sh(1)); its own refusals are below
+        raise LabError(f"crm_simulate runs on {node.name}", result.stderr.strip()[-300:], "halab status")
     if not result.ok:
         raise StudentError("pacemaker can compute a transition", result.stderr.strip()[-300:], "crm_verify --live-check -V")
     return parse_graph(result.stdout)

@@ -70,12 +70,13 @@ AFTER_PACEMAKER = f"03/online {AFTER_ONLINE} 03/starts_at_boot"
 AFTER_IP = "04/holder_is_the_clusters 04/stickiness 04/no_leftovers"
 AFTER_HOLDER = "04/holder_is_the_clusters 04/arp 04/well_placed"
 AFTER_WEB = "05/colocation 05/order 05/operation_defaults 05/no_leftovers 05/tidy"
-AFTER_APACHE = "05/page 05/colocation 05/order"
+AFTER_APACHE = "05/page 05/order"
+AFTER_FAILURES = "05/colocation 05/order"  # 05/all_ready or 05/no_failures
 #: Every check that asks a node over SSH: skipped when the student's bridge or cable keeps it from being asked.
 ASKING = (
-    f"{AFTER_ADDRESSES} 02/service {AFTER_COROSYNC} 03/service {AFTER_PACEMAKER} 04/agreement 04/no_cores 04/no_failures 04/no_orphans "
-    f"04/resource {AFTER_IP} 05/agreement 05/no_cores 05/no_failures 05/no_orphans 05/resource 05/systemd_lets_go 05/pages_differ "
-    f"05/every_node_could_serve {AFTER_WEB}"
+    f"{AFTER_ADDRESSES} 02/service {AFTER_COROSYNC} 03/service {AFTER_PACEMAKER} 04/resource {AFTER_IP} 05/resource {AFTER_WEB} "
+    "04/agreement 04/all_ready 04/no_cores 04/no_failures 04/no_orphans 05/agreement 05/all_ready 05/no_cores 05/no_failures "
+    "05/no_orphans 05/systemd_lets_go 05/pages_differ 05/every_node_could_serve"
 )
 
 

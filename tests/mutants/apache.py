@@ -63,12 +63,22 @@ def a_broken_site_on_a_spare(lab: Lab) -> Iterator[None]:
 
 
 @mutant("05/every_node_could_serve")
-def no_status_page_on_a_spare(lab: Lab) -> Iterator[None]:
-    """The status page that the monitor asks for is switched off where Apache does not run now."""
-    node = spare(lab)
-    node.check_output("a2dismod -q -f status")
+def another_port_on_a_spare(lab: Lab) -> Iterator[None]:
+    """A node that does not serve now would serve on another port."""
+    node, file = spare(lab), "/etc/apache2/ports.conf"
+    text = node.get(file)
+    node.check_output("sed -i 's/^Listen 80$/Listen 8080/' %s", file)
     yield
-    node.check_output("a2enmod -q status")
+    node.put(text, file)
+
+
+@mutant("05/every_node_could_serve")
+def a_page_that_only_root_can_read(lab: Lab) -> Iterator[None]:
+    """A node's page was copied by a careful root: Apache may not read it."""
+    node = spare(lab)
+    node.check_output("chmod 600 %s", PAGE)
+    yield
+    node.check_output("chmod 644 %s", PAGE)
 
 
 @mutant("05/pages_differ")
@@ -113,7 +123,7 @@ def both_ways_round(lab: Lab) -> Iterator[None]:
 @mutant("05/colocation")
 def a_wish_to_be_together(lab: Lab) -> Iterator[None]:
     """The colocation has a score that other wishes can outweigh."""
-    with configured(lab, "crm configure delete website-with-ip", "crm configure colocation website-with-ip 50: WebSite ClusterIP"):
+    with configured(lab, "crm configure delete website-with-ip", "crm configure colocation website-with-ip 1000: WebSite ClusterIP"):
         yield
 
 
@@ -137,9 +147,9 @@ def sets_of_resources(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("05/order")
+@mutant("05/colocation 05/order")
 def an_order_in_a_circle(lab: Lab) -> Iterator[None]:
-    """A second try was added to the first: each of the two waits for the other."""
+    """A second try was added to the first: each of the two waits for the other, so the address stops with Apache."""
     with configured(lab, "crm configure order web-first Mandatory: WebSite ClusterIP"):
         yield
 
@@ -170,6 +180,13 @@ def an_order_that_may_be_ignored(lab: Lab) -> Iterator[None]:
 def short_operations(lab: Lab) -> Iterator[None]:
     """Operations have twenty seconds."""
     with configured(lab, "crm configure op_defaults timeout=20s"):
+        yield
+
+
+@mutant("05/operation_defaults")
+def operations_without_end(lab: Lab) -> Iterator[None]:
+    """240000 were milliseconds in somebody's mind: an operation that hangs is missed after three days."""
+    with configured(lab, "crm configure op_defaults timeout=240000"):
         yield
 
 

@@ -9,6 +9,7 @@ from halab.wait import eventually
 from tests.mutants import (
     AFTER_APACHE,
     AFTER_COROSYNC,
+    AFTER_FAILURES,
     AFTER_HOLDER,
     AFTER_IP,
     AFTER_MEMBERS,
@@ -34,8 +35,8 @@ def reloaded(lab: Lab, script: str) -> Iterator[None]:
 
 
 @mutant(
-    fails="02/service 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans "
-    "05/resource 05/agreement 05/no_failures 05/no_orphans",
+    fails="02/service 03/service 04/resource 04/agreement 04/all_ready 04/no_failures 04/no_orphans "
+    "05/resource 05/agreement 05/all_ready 05/no_failures 05/no_orphans",
     skips=f"{AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
 )
 def corosync_stopped(lab: Lab) -> Iterator[None]:
@@ -47,8 +48,8 @@ def corosync_stopped(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="02/members 02/key 03/online 04/agreement 04/holder_is_the_clusters 05/agreement 05/tidy",
-    skips=f"{AFTER_MEMBERS} {AFTER_ONLINE}",
+    fails="02/members 02/key 03/online 04/agreement 04/all_ready 04/holder_is_the_clusters 05/agreement 05/all_ready 05/tidy",
+    skips=f"{AFTER_MEMBERS} {AFTER_ONLINE} {AFTER_FAILURES}",
 )
 def another_key(lab: Lab) -> Iterator[None]:
     """A node made a key of its own instead of taking the others'."""
@@ -71,8 +72,8 @@ def too_many_votes_expected(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="02/quorum 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/one_holder "
-    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/runs_with_the_address",
+    fails="02/quorum 03/service 04/resource 04/agreement 04/all_ready 04/no_failures 04/no_orphans 04/one_holder "
+    "05/resource 05/agreement 05/all_ready 05/no_failures 05/no_orphans 05/runs_with_the_address",
     skips=f"02/majority {AFTER_PACEMAKER} {AFTER_IP} {AFTER_HOLDER} {AFTER_WEB} {AFTER_APACHE}",
 )
 def no_quorum_provider(lab: Lab) -> Iterator[None]:
@@ -139,6 +140,21 @@ def one_file_edited(lab: Lab) -> Iterator[None]:
     node.put(text, FILE)
 
 
+@mutant("02/consensus")
+def a_token_in_the_wrong_unit(lab: Lab) -> Iterator[None]:
+    """A token of 10 ms for one of 10 s? The other way round: minutes pass before a dead node is missed."""
+    with reloaded(lab, "s/token: .*/token: 1000000/"):
+        yield
+
+
+@mutant("02/known_options")
+def a_section_of_old_days(lab: Lab) -> Iterator[None]:
+    """`service { ver: 1 }` started pacemaker in corosync 1; today it does nothing at all."""
+    with reloaded(lab, "$a service {\\n  name: pacemaker\\n  ver: 1\\n}"):
+        yield
+    everywhere(lab, "corosync-cmapctl -d service.name; corosync-cmapctl -d service.ver; true")
+
+
 @mutant("02/in_force")
 def edited_and_not_reloaded(lab: Lab) -> Iterator[None]:
     """All files say another token, and nobody told corosync."""
@@ -155,9 +171,9 @@ def a_brace_too_few(lab: Lab) -> Iterator[None]:
     everywhere(lab, f"cp /root/before.conf {FILE}")
 
 
-@mutant("02/key")
+@mutant("02/in_force 02/key")
 def no_key_on_disk(lab: Lab) -> Iterator[None]:
-    """The key was removed everywhere: corosync runs, until it is started again."""
+    """The key was removed everywhere: corosync runs, and would not start again."""
     everywhere(lab, f"mv {KEY} /root/authkey")
     yield
     everywhere(lab, f"mv /root/authkey {KEY}")

@@ -51,8 +51,9 @@ def a_cable_pulled(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="01/running 02/service 03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 04/no_cores "
-    "05/resource 05/agreement 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ 05/every_node_could_serve",
+    fails="01/running 02/service 03/service 04/resource 04/agreement 04/all_ready 04/no_failures 04/no_orphans 04/no_cores "
+    "05/resource 05/agreement 05/all_ready 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ "
+    "05/every_node_could_serve",
     skips=f"01/plugged 01/addresses {AFTER_ADDRESSES} {AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
 )
 def a_node_is_off(lab: Lab) -> Iterator[None]:
@@ -71,6 +72,17 @@ def a_stray_address(lab: Lab) -> Iterator[None]:
     node.check_output("ip addr add %s/24 dev eth0", stray)
     yield
     node.check_output("ip addr del %s/24 dev eth0", stray)
+
+
+@mutant("01/addresses", ASKING)
+def an_interface_down(lab: Lab) -> Iterator[None]:
+    """Somebody tried a failover with `ip link set eth0 down` and forgot it: the node holds its address and hears nobody."""
+    node = spare(lab)
+    with node.console() as console:
+        console.run("ip link set eth0 down")
+    yield
+    with node.console() as console:
+        console.run("ip link set eth0 up; ip route replace default via %s" % lab.settings.host_address)
 
 
 @mutant("01/addresses", AFTER_ADDRESSES)
@@ -109,6 +121,25 @@ def a_typo_in_hosts(lab: Lab) -> Iterator[None]:
     node.put(text.replace(f"{lab.nodes[0].address} ", f"{lab.settings.subnet[99]} "), "/etc/hosts")
     yield
     node.put(text, "/etc/hosts")
+
+
+@mutant("01/names", "01/each_reaches_each")
+def a_line_missing_in_hosts(lab: Lab) -> Iterator[None]:
+    """One node's /etc/hosts does not name another node at all."""
+    node, text = spare(lab), spare(lab).get("/etc/hosts").decode()
+    node.check_output("sed -i '/%s/d' /etc/hosts" % lab.nodes[1].name)
+    yield
+    node.put(text, "/etc/hosts")
+
+
+@mutant("01/addresses_at_boot")
+def no_such_address(lab: Lab) -> Iterator[None]:
+    """A typing mistake in the interface's file, which will be noticed at the next boot."""
+    node, file = spare(lab), "/etc/network/interfaces"
+    text = node.get(file)
+    node.check_output("sed -i -E 's/^( *address).*/\\1 192.168.100.300/' %s", file)
+    yield
+    node.put(text, file)
 
 
 @mutant("01/each_reaches_each")

@@ -7,7 +7,7 @@ from halab import pacemaker
 from halab.lab import Lab
 from halab.node import Node
 from halab.wait import eventually
-from tests.mutants import AFTER_APACHE, AFTER_HOLDER, AFTER_IP, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
+from tests.mutants import AFTER_APACHE, AFTER_FAILURES, AFTER_HOLDER, AFTER_IP, AFTER_ONLINE, AFTER_PACEMAKER, AFTER_WEB, mutant, spare
 
 
 def settled(lab: Lab) -> None:
@@ -39,7 +39,8 @@ def lying(node: Node, tool: str, script: str) -> Iterator[None]:
 
 
 @mutant(
-    fails="03/service 04/resource 04/agreement 04/no_failures 04/no_orphans 05/resource 05/agreement 05/no_failures 05/no_orphans",
+    fails="03/service 04/resource 04/agreement 04/all_ready 04/no_failures 04/no_orphans 05/resource "
+    "05/agreement 05/all_ready 05/no_failures 05/no_orphans",
     skips=f"{AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
 )
 def pacemaker_stopped(lab: Lab) -> Iterator[None]:
@@ -50,7 +51,7 @@ def pacemaker_stopped(lab: Lab) -> Iterator[None]:
     node.check_output("systemctl start pacemaker")
 
 
-@mutant("03/online", AFTER_ONLINE)
+@mutant("03/online 04/all_ready 05/all_ready", f"{AFTER_ONLINE} {AFTER_FAILURES}")
 def standby(lab: Lab) -> Iterator[None]:
     """A node was left in standby."""
     with configured(lab, f"crm node standby {spare(lab).name}"):

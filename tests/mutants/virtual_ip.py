@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from halab.lab import Lab
-from tests.mutants import AFTER_ADDRESSES, AFTER_APACHE, AFTER_HOLDER, AFTER_IP, holder, mutant, road, spare
+from tests.mutants import AFTER_ADDRESSES, AFTER_APACHE, AFTER_FAILURES, AFTER_HOLDER, AFTER_IP, holder, mutant, road, spare
 from tests.mutants.pacemaker import configured, lying, settled
 
 
@@ -11,6 +11,14 @@ from tests.mutants.pacemaker import configured, lying, settled
 def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
     """ClusterIP has no monitor operation: a lost address would go unnoticed."""
     with configured(lab, "cibadmin --delete --force --xpath \"//primitive[@id='ClusterIP']/operations\""):
+        yield
+
+
+@mutant("04/resource", AFTER_IP)
+def watched_three_times_a_day(lab: Lab) -> Iterator[None]:
+    """`interval=30000`, copied from the name of an operation, where it means milliseconds: here it means seconds."""
+    interval = 'sed \'s/interval="30s"/interval="30000"/\' | cibadmin --replace --scope resources --xml-pipe'
+    with configured(lab, f"cibadmin --query --scope resources | {interval}"):
         yield
 
 
@@ -109,9 +117,10 @@ def tied_by_a_pattern(lab: Lab) -> Iterator[None]:
 
 @mutant("04/well_placed")
 def an_address_too_wide(lab: Lab) -> Iterator[None]:
-    """`cidr_netmask=16`: the holder believes that far more machines are its neighbours."""
-    change = "crm_resource --resource ClusterIP --set-parameter cidr_netmask --parameter-value 16"
-    with configured(lab, "crm --wait resource stop ClusterIP", change, "crm --wait resource start ClusterIP"):
+    """`nic=eth0 cidr_netmask=16`: the holder believes that far more machines are its neighbours."""
+    change = "crm_resource --resource ClusterIP --set-parameter %s --parameter-value %s"
+    changes = change % ("cidr_netmask", 16), change % ("nic", "eth0")
+    with configured(lab, "crm --wait resource stop ClusterIP", *changes, "crm --wait resource start ClusterIP"):
         yield
         lab.nodes[0].check_output("crm --wait resource stop ClusterIP")  # an address whose mask changes is not found again
 
@@ -124,7 +133,7 @@ def stickiness_without_end(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("04/no_failures 05/no_failures")
+@mutant("04/no_failures 05/no_failures", AFTER_FAILURES)
 def a_failure_not_cleaned_up(lab: Lab) -> Iterator[None]:
     """An operation failed, the cluster recovered, and nobody looked."""
     lab.nodes[0].check_output("crm_resource --fail --resource ClusterIP --node %s", holder(lab).name)

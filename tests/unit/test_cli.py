@@ -349,6 +349,11 @@ def test_check_runs_an_instructors_folder_too(checked: Path) -> None:
     assert [c.held_back for c in Report.load(checked / "r.json").chapters[0].checks] == [False, False, True]
 
 
+def test_one_file_for_two_forms_exits_2_before_anything_is_checked(unchecked: Path) -> None:
+    found = halab("check", "2", "--csv", f"{unchecked}/r", "--json", f"{unchecked}/r")
+    assert (found.exit_code, os.listdir(unchecked)) == (2, [])
+
+
 @pytest.mark.parametrize("option", ["--junit", "--csv", "--json"])
 @pytest.mark.parametrize("folder", ["absent", "a-file"])
 def test_what_can_not_be_written_exits_2_before_anything_is_checked(unchecked: Path, option: str, folder: str) -> None:

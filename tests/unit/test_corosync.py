@@ -204,7 +204,7 @@ def test_what_was_edited_since_is_told_with_what_runs(captured: Read) -> None:
 
 
 def test_comments_empty_lines_and_sections_that_are_told_apart_otherwise_are_left_out() -> None:
-    text = "# a\ntotem {  # b\n\n  token: 3000\n  interface {\n    linknumber: 0\n    mcastport: 5405\n  }\n}\nlogging {\n debug:off\n}\n"
+    text = "# a\ntotem {\n  # b\n\n  token: 3000\n  interface {\n    linknumber: 0\n    mcastport: 5405\n  }\n}\nlogging {\n debug:off\n}\n"
     assert corosync.parse_conf(text) == {"totem.token": "3000", "logging.debug": "off"}
 
 
@@ -212,3 +212,14 @@ def test_comments_empty_lines_and_sections_that_are_told_apart_otherwise_are_lef
 def test_a_file_that_is_none_is_an_error(text: str) -> None:
     with pytest.raises(StudentError, match="sections and options"):
         corosync.parse_conf(text)
+
+
+def test_a_sharp_sign_behind_a_value_belongs_to_it_as_corosync_reads_it() -> None:
+    assert corosync.parse_conf("totem {\n  cluster_name: halab # ours\n}") == {"totem.cluster_name": "halab # ours"}
+
+
+def test_sections_that_nobody_reads_are_told(captured: Read) -> None:
+    text = captured("corosync.conf")
+    assert corosync.unknown_sections(text) == []
+    old = "service {\n  ver: 1\n}\nloging {\n}\ntotem {\n  logging {\n  }\n}\nquorum {\n  device {\n    net {\n    }\n  }\n}\n"
+    assert corosync.unknown_sections(text + old) == ["loging", "service", "totem.logging"]

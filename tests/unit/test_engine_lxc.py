@@ -8,6 +8,7 @@ import pytest
 
 from halab import cgroups, engine
 from halab.command import Result, quote
+from halab.engine import Place
 from halab.engine_lxc import Lxc, parse_addresses
 from halab.errors import LabError, UsageError
 from halab.host import Host
@@ -47,8 +48,13 @@ def test_addresses_of_a_node_without_the_virtual_ip(captured: Callable[[str], st
 
 def test_addresses_of_the_holder_have_the_virtual_ip_besides_its_own(captured: Callable[[str], str]) -> None:
     assert parse_addresses(captured("addr-holder.json")) == {
-        "127.0.0.1": ("lo", 8), "192.168.100.10": ("eth0", 24), "192.168.100.100": ("eth0", 32),
+        "127.0.0.1": Place("lo", 8), "192.168.100.10": Place("eth0", 24), "192.168.100.100": Place("eth0", 32),
     }  # fmt: skip
+
+
+def test_an_interface_that_is_switched_off_holds_its_address_and_says_so(captured: Callable[[str], str]) -> None:
+    found = parse_addresses(captured("addr.json").replace('"UP","LOWER_UP"', '"NO-CARRIER"')) or {}
+    assert str(found["192.168.100.12"]) == "/24 on eth0, which is down"
 
 
 def test_a_link_without_addresses_holds_none() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from halab import transition
 from halab.command import Result
-from halab.errors import StudentError
+from halab.errors import LabError, StudentError
 from halab.transition import Operation
 
 Read = Callable[[str], str]
@@ -48,14 +48,16 @@ def test_a_cluster_at_rest_does_nothing(captured: Read) -> None:
     assert (found.operations, found.waits, str(found)) == (frozenset(), frozenset(), "nothing")
 
 
-def test_a_circle_of_waits_ends() -> None:
+def test_what_waits_for_itself_is_never_done() -> None:
     synapse = (
         "<synapse><action_set><rsc_op id='{0}' operation='start' on_node='n'><primitive id='r{0}'/></rsc_op></action_set>"
         "<inputs><trigger><rsc_op id='{1}'/></trigger></inputs></synapse>"
     )
-    found = transition.parse_graph(f"<transition_graph>{synapse.format(1, 2)}{synapse.format(2, 1)}</transition_graph>")
-    assert found.operations == {Operation("r1", "start", "n"), Operation("r2", "start", "n")}
-    assert found.in_order(("r1", "start"), ("r2", "start")) and found.in_order(("r2", "start"), ("r1", "start"))
+    found = transition.parse_graph(
+        f"<transition_graph>{synapse.format(1, 2)}{synapse.format(2, 1)}{synapse.format(3, 9)}</transition_graph>"
+    )
+    assert found.operations == {Operation("r3", "start", "n")}
+    assert found.waits == set()
 
 
 @pytest.mark.parametrize("text", ["", "<transition_graph>", "<cib/>", "crm_simulate: command not found"])
@@ -65,6 +67,8 @@ def test_what_is_no_graph_is_an_error(text: str) -> None:
 
 
 class Scheduler:
+    name = "pacemaker01"
+
     def __init__(self, status: int, stdout: str = "", stderr: str = "") -> None:
         self.status, self.stdout, self.stderr = status, stdout, stderr
 
@@ -83,6 +87,12 @@ def test_the_scheduler_gets_the_cib_and_the_options() -> None:
 def test_a_cib_that_pacemaker_refuses_is_told() -> None:
     with pytest.raises(StudentError, match=r"can compute a transition(?s:.*)not valid"):
         transition.simulate(Scheduler(78, stderr="The configuration is not valid"), ElementTree.fromstring("<cib/>"))
+
+
+@pytest.mark.parametrize("status", [126, 127, 137])
+def test_a_scheduler_that_does_not_run_is_the_labs(status: int) -> None:
+    with pytest.raises(LabError, match="crm_simulate runs"):
+        transition.simulate(Scheduler(status), ElementTree.fromstring("<cib/>"))
 
 
 @pytest.fixture
