@@ -29,4 +29,4 @@ def test_counts_begin_at_one() -> None:
 def test_nothing_of_the_run_stays() -> None:
     notebook = clean(executed())
     assert "papermill" not in notebook.metadata
-    assert dict(notebook.cells[0].metadata) == {"tags": ["a"]}
+    assert dict(notebook.cells[0].metadata) == {"tags": ["a", "nbval-check-output"]}
