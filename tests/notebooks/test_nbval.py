@@ -48,7 +48,7 @@ def test_hardly_any_of_what_is_compared_is_hidden() -> None:
         ("<source dir='/var/lib/halab/halab/nodes/pacemaker01/root'/>", "<source dir='/var/lib/halab/b/nodes/pacemaker01/root'/>"),
         ("no answer for 2.6 seconds", "no answer for 12.1 seconds"),
         ("elsewhere after 5.1 s", "elsewhere after 5.7 s"),
-        ("eth0@if5 DOWN", "eth0@if17 DOWN"),
+        ("eth0@if5         DOWN", "eth0@if17        DOWN"),
         ("A new membership (1.a) was formed. Members joined: 1", "A new membership (1.12) was formed. Members joined: 1"),
         ("status 8 at main.c:1456.", "status 8 at main.c:1460."),
     ],
