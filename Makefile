@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run test check nbval record bench mutants clean lab drills soak book
+.PHONY: setup run test check nbval record book bench mutants clean lab drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -30,9 +30,12 @@ nbval: setup ## run every chapter on a fresh lab, and compare what it prints wit
 record: run ## run the chain, and keep what the chapters printed in notebooks/
 	$(PY) -m halab.record
 
+book: setup ## the executed chapters as a site to read, in build/book/html
+	$(PY) -m halab.book
+
 clean: ## end the lab, and remove what can be made again (not the image, not runs/)
 	-test ! -x $(PY) || $(PY) -m halab down
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
 
-lab drills soak book:
+lab drills soak:
 	@echo "make $@ is not there yet: a later issue of the project brings it" >&2; exit 2

@@ -28,6 +28,8 @@ from halab.template import render
 ROOT = Path(__file__).parent.parent
 SITE = ROOT / "build" / "book"
 STYLE = Path(__file__).parent / "templates" / "book.css"
+#: Files that the README links to, and their names in the book.
+PAGES = {"tests/mutants/MATRIX.md": "checks.md", "tests/nbval.cfg": "nbval.cfg"}
 TITLE = "The HA workbook"
 CONFIGURATION = {
     "project": TITLE,
@@ -39,7 +41,7 @@ CONFIGURATION = {
     "html_title": TITLE,
     "html_static_path": [str(STYLE)],
     "html_css_files": [STYLE.name],
-    "html_theme_options": {"use_fullscreen_button": False, "show_toc_level": 2},
+    "html_theme_options": {"use_fullscreen_button": False, "show_toc_level": 2, "navbar_persistent": [], "footer_content_items": []},
     "html_show_copyright": False,
 }
 
@@ -84,10 +86,12 @@ def _gather(source: Path, executed: Path) -> None:
     pages = sorted(path.stem for path in chain.NOTEBOOKS.glob("*.md"))
     for page in pages:
         shutil.copy(chain.NOTEBOOKS / f"{page}.md", source)
-    readme = (ROOT / "README.md").read_text().replace("(tests/mutants/MATRIX.md)", "(checks.md)")
+    readme = (ROOT / "README.md").read_text()
+    for there, here in PAGES.items():
+        readme = readme.replace(f"]({there})", f"]({here})")
+        shutil.copy(ROOT / there, source / here)
     intro, rest = re.split(r"^(?=## )", readme, maxsplit=1, flags=re.M)
     (source / "run.md").write_text("# Run it yourself\n\n" + rest)
-    shutil.copy(ROOT / "tests" / "mutants" / "MATRIX.md", source / "checks.md")
     intro = intro.removeprefix(f"# {TITLE}").strip()
     (source / "index.md").write_text(render("book.md.j2", title=TITLE, intro=intro, chapters=chapters, pages=[*pages, "run", "checks"]))
 
