@@ -10,6 +10,7 @@ fonts and on the seconds that they show. Their sizes are, and the cells around t
 
 import os
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,27 +58,25 @@ def settings() -> Settings:
         raise HostDown("nbval runs inside the lab host", "on the machine", "make nbval")
     for name in RECORDED_WITH:
         if (seen := getattr(lab.settings, name)) != (wanted := getattr(usual, name)):
-            raise UsageError(
-                f"outputs are compared on a lab with {name}={wanted}", f"it has {name}={seen}", "make nbval, without that setting"
-            )
+            raise UsageError(f"outputs are compared on a lab with {name}={wanted}", f"it has {name}={seen}", "make nbval without it")
     return lab.settings
 
 
-def main(*notebooks: str) -> int:
-    """pytest's exit code: 0 when every cell of these notebooks, or of all chapters in order, prints what it printed."""
-    name = settings().name
-    chosen = notebooks or tuple(str(chain.NOTEBOOKS / f"{chapter}.ipynb") for chapter in chain.chapters())
-    options = [
-        "--nbval-lax",
-        "--nbval-current-env",
-        f"--nbval-sanitize-with={RULES}",
-        f"--nbval-cell-timeout={seconds(chain.CELL_DEADLINE)}",
-    ]
-    options += [f"--maxfail={ENOUGH}", "--color=no", "-c", f"{ROOT}/pyproject.toml", "-p", "no:cacheprovider"]
+def compare(notebooks: Sequence[str], lab_name: str) -> int:
+    """pytest's exit code: 0 when every cell of these notebooks, in this order, prints what it printed."""
+    options = ["--nbval-lax", "--nbval-current-env", f"--nbval-sanitize-with={RULES}"]
+    options += [f"--nbval-cell-timeout={seconds(chain.CELL_DEADLINE)}", f"--maxfail={ENOUGH}", "--color=no", "-o", "verbosity_assertions=2"]
+    options += ["-c", f"{ROOT}/pyproject.toml", "-p", "no:cacheprovider"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # nbval is imported here before pytest could rewrite it
     with TemporaryDirectory() as folder:
         os.environ["HALAB_REPORT"] = f"{folder}/report.json"
-        return pytest.main([*options, *chosen], plugins=[Chapters(name, folder)])
+        return pytest.main([*options, *notebooks], plugins=[Chapters(lab_name, folder)])
+
+
+def main(*notebooks: str) -> int:
+    """`compare` these notebooks, or all chapters, on the lab around us. Raises HostDown, UsageError."""
+    chapters = [str(chain.NOTEBOOKS / f"{chapter}.ipynb") for chapter in chain.chapters()]
+    return compare(notebooks or chapters, settings().name)
 
 
 if __name__ == "__main__":

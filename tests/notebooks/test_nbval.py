@@ -1,10 +1,17 @@
-"""What nbval does not compare: rules with a name, a reason and a need, that hide nothing else."""
+"""How nbval is called, and what it does not compare: rules with a name, a reason and a need, that hide nothing else.
 
+`tests/live/test_nbval.py` runs the chapters; a notebook of a few lines needs no lab.
+"""
+
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +83,43 @@ def test_may_differ(one: str, other: str) -> None:
 )
 def test_may_not_differ(one: str, other: str) -> None:
     assert sanitised(one) != sanitised(other)
+
+
+def compared(folder: Path, *cells: tuple[str, str]) -> subprocess.CompletedProcess:
+    """What `tests.nbval` says of a notebook with these sources and committed texts."""
+    tagged = {"tags": ["nbval-check-output"]}
+    code = [new_code_cell('lab_name = "halab"', metadata={"tags": ["parameters"]}, execution_count=1)]
+    for source, text in cells:
+        outputs = [new_output("stream", text=text)] if text else []
+        code.append(new_code_cell(source, metadata=tagged, execution_count=len(code) + 1, outputs=outputs))
+    nbformat.write(new_notebook(cells=code), folder / "small.ipynb")
+    argv = [sys.executable, "-c", f"from tests.nbval import compare; raise SystemExit(compare(['{folder}/small.ipynb'], 'mine'))"]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_labs_own_name_reaches_the_notebook_and_its_kernel_listens_on_no_port(tmp_path: Path) -> None:
+    transport = "from ipykernel.connect import get_connection_info\nprint(get_connection_info(unpack=True)['transport'])"
+    done = compared(tmp_path, ("print(lab_name)", "mine\n"), (transport, "ipc\n"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_a_wrong_output_fails_and_its_cell_is_named(tmp_path: Path) -> None:
+    done = compared(tmp_path, ("print('hello 203.0.113.1')", "hello 203.0.113.2\n"), ("print('after 5.1 s')", "after 6.3 s\n"))
+    assert done.returncode == 1
+    assert re.findall(r"^FAILED .*::(Cell \d+)", done.stdout, re.M) == ["Cell 1"]
+    assert "hello 203.0.113.2" in done.stdout
+
+
+def test_a_cell_that_prints_where_nothing_was_printed_fails(tmp_path: Path) -> None:
+    done = compared(tmp_path, ("print('surprise')", ""))
+    assert done.returncode == 1
+    assert "Unexpected output" in done.stdout
+
+
+def test_outside_of_the_lab_host_it_says_how_to_call_it(tmp_path: Path) -> None:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
+    done = subprocess.run([sys.executable, "-m", "tests.nbval"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "make nbval" in done.stderr
