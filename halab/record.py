@@ -1,4 +1,4 @@
-"""Keep a run's outputs in the notebooks: `python -m halab.record` after a `halab run` that passed.
+"""Keep a run's outputs in the notebooks: `make record`, or `python -m halab.record` after a `halab run` that passed.
 
 What is committed is what a reader sees and what nbval compares: outputs, without times, machine names
 or anything that papermill adds.
@@ -11,6 +11,7 @@ import nbformat
 from halab import chain
 from halab.errors import UsageError
 from halab.report import Report
+from halab.settings import Settings
 
 #: The kernel's own description; everything else in a notebook's metadata is an editor's.
 METADATA = {
@@ -41,10 +42,15 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def record(run: Path) -> list[str]:
-    """Copy the outputs of a run's chapters into `notebooks/`; their names. Raises UsageError unless all passed."""
-    report = Report.load(run / "report.json")
+    """Copy the outputs of a run's chapters into `notebooks/`; their names.
+
+    Raises UsageError unless all passed, on a lab of the name, engine and release that a reader has by default."""
+    report, usual = Report.load(run / "report.json"), Settings.model_construct()
     if report.exit_code:
         raise UsageError("the run passed", str(report), "halab run")
+    for name in ("name", "engine", "release"):
+        if (seen := getattr(report.lab, name)) != getattr(usual, name):
+            raise UsageError(f"the run was on a lab with {name}={getattr(usual, name)}", f"{name}={seen}", "make record without it")
     for chapter in report.chapters:
         executed = nbformat.read(run / f"{chapter.name}.ipynb", as_version=4)
         nbformat.write(clean(executed), chain.NOTEBOOKS / f"{chapter.name}.ipynb")
