@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run test check bench mutants clean lab nbval drills soak book
+.PHONY: setup run test check nbval record book bench mutants clean lab drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -23,9 +23,19 @@ mutants: setup ## break a running cluster in every way we know, and see that the
 	HALAB_NAME=mutants $(PY) -m halab run && HALAB_NAME=mutants $(PY) -m halab exec -- \
 		$(PY) -m tests.mutants --healthy 20 --table tests/mutants/MATRIX.md; code=$$?; HALAB_NAME=mutants $(PY) -m halab down; exit $$code
 
+nbval: setup ## run every chapter on a fresh lab, and compare what it prints with what is committed
+	export HALAB_NAME=nbval; $(PY) -m halab down && $(PY) -m halab up --empty && \
+		$(PY) -m halab exec -- $(PY) -m tests.nbval; code=$$?; $(PY) -m halab down; exit $$code
+
+record: run ## run the chain, and keep what the chapters printed in notebooks/
+	$(PY) -m halab.record
+
+book: setup ## the executed chapters as a site to read, in build/book/html
+	$(PY) -m halab.book
+
 clean: ## end the lab, and remove what can be made again (not the image, not runs/)
 	-test ! -x $(PY) || $(PY) -m halab down
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
+	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
 
-lab nbval drills soak book:
+lab drills soak:
 	@echo "make $@ is not there yet: a later issue of the project brings it" >&2; exit 2

@@ -1,4 +1,4 @@
-"""Keep a run's outputs in the notebooks: `python -m halab.record` after a `halab run` that passed.
+"""Keep a run's outputs in the notebooks: `make record`, or `python -m halab.record` after a `halab run` that passed.
 
 What is committed is what a reader sees and what nbval compares: outputs, without times, machine names
 or anything that papermill adds.
@@ -11,12 +11,15 @@ import nbformat
 from halab import chain
 from halab.errors import UsageError
 from halab.report import Report
+from halab.settings import Settings
 
 #: The kernel's own description; everything else in a notebook's metadata is an editor's.
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+#: By this tag nbval knows what to compare: every cell, also one that prints nothing.
+COMPARED = "nbval-check-output"
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -26,6 +29,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     count = 0
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and COMPARED not in tags:
+            tags = [*tags, COMPARED]
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             count += 1
@@ -37,10 +42,15 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def record(run: Path) -> list[str]:
-    """Copy the outputs of a run's chapters into `notebooks/`; their names. Raises UsageError unless all passed."""
-    report = Report.load(run / "report.json")
+    """Copy the outputs of a run's chapters into `notebooks/`; their names.
+
+    Raises UsageError unless all passed, on a lab of the name, engine and release that a reader has by default."""
+    report, usual = Report.load(run / "report.json"), Settings.model_construct()
     if report.exit_code:
         raise UsageError("the run passed", str(report), "halab run")
+    for name in ("name", "engine", "release"):
+        if (seen := getattr(report.lab, name)) != getattr(usual, name):
+            raise UsageError(f"the run was on a lab with {name}={getattr(usual, name)}", f"{name}={seen}", "make record without it")
     for chapter in report.chapters:
         executed = nbformat.read(run / f"{chapter.name}.ipynb", as_version=4)
         nbformat.write(clean(executed), chain.NOTEBOOKS / f"{chapter.name}.ipynb")

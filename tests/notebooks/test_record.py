@@ -1,9 +1,15 @@
 """What is kept of an executed notebook."""
 
+from pathlib import Path
+
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from halab.record import clean
+from halab import chain
+from halab.errors import UsageError
+from halab.record import clean, record
+from halab.report import Chapter, Check, LabFacts, Report
 
 
 def executed() -> nbformat.NotebookNode:
@@ -29,4 +35,28 @@ def test_counts_begin_at_one() -> None:
 def test_nothing_of_the_run_stays() -> None:
     notebook = clean(executed())
     assert "papermill" not in notebook.metadata
-    assert dict(notebook.cells[0].metadata) == {"tags": ["a"]}
+    assert dict(notebook.cells[0].metadata) == {"tags": ["a", "nbval-check-output"]}
+
+
+def a_run(folder: Path, verdict: str = "passed", name: str = "halab") -> Path:
+    """A run's folder with one chapter."""
+    lab = LabFacts(name=name, engine="lxc", release="trixie", image_digest="d", instance="i", start="s", versions={})
+    checks = [Check(id="01-a/b", title="b", verdict=verdict)]
+    Report(schema=1, lab=lab, chapters=[Chapter(name="01-a", checks=checks)]).save(folder / "report.json")
+    nbformat.write(executed(), folder / "01-a.ipynb")
+    return folder
+
+
+def test_the_chapters_of_a_run_that_passed_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "NOTEBOOKS", kept := tmp_path / "notebooks")
+    kept.mkdir()
+    assert record(a_run(tmp_path)) == ["01-a"]
+    assert [c.source for c in nbformat.read(kept / "01-a.ipynb", as_version=4).cells] == ["1"]
+
+
+@pytest.mark.parametrize(("run", "why"), [({"verdict": "failed"}, "the run passed"), ({"name": "mine"}, "name=mine")])
+def test_a_run_that_no_reader_would_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: dict, why: str) -> None:
+    monkeypatch.setattr(chain, "NOTEBOOKS", tmp_path / "notebooks")
+    with pytest.raises(UsageError, match=why):
+        record(a_run(tmp_path, **run))
+    assert not (tmp_path / "notebooks").exists()

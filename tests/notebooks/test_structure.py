@@ -60,7 +60,6 @@ def test_takes_the_lab_as_parameters(path: Path) -> None:
 def test_ends_with_its_own_checks(path: Path) -> None:
     last = cells(path, "code")[-1]
     assert last.source.strip() == f'halab.check("{path.stem}")'
-    assert "nbval-check-output" in last.metadata.tags
 
 
 def test_prose_and_code_cells_are_short(path: Path) -> None:
@@ -80,6 +79,17 @@ def test_outputs_are_committed(path: Path) -> None:
     assert sum(bool(c.outputs) for c in code) >= 10
     assert "passed" in texts(code[-1])
     assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+
+
+def test_every_output_is_compared(path: Path) -> None:
+    """What may differ is named in tests/nbval.cfg; no cell is left out, also none that prints nothing."""
+    tags = [c.metadata.get("tags", []) for c in cells(path, "code")]
+    assert all("nbval-check-output" in found for found in tags)
+    assert not [found for found in tags if set(found) & {"nbval-ignore-output", "nbval-skip", "nbval-raises-exception", "raises-exception"}]
+
+
+def test_no_comment_in_a_cell_switches_the_comparison_off(path: Path) -> None:
+    assert not [c.source for c in cells(path, "code") if re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", c.source)]
 
 
 def test_outputs_hold_no_time_no_machine_name_and_no_stderr(path: Path) -> None:

@@ -34,7 +34,8 @@ def project() -> dict:
 
 
 def wanted() -> Bounds:
-    return bounds(project()["dependencies"] + project()["optional-dependencies"]["dev"])
+    extras = project()["optional-dependencies"]
+    return bounds([*project()["dependencies"], *extras["dev"], *extras["book"]])
 
 
 def environment() -> list:
