@@ -8,7 +8,7 @@ asks the lab for: the lab is the truth.
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,7 +66,7 @@ class Run:
 
     def __init__(self, lab: Lab, names: list[str], *, folder: Path | None = None) -> None:
         self.lab, self.names = lab, names
-        self.folder = folder or RUNS / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        self.folder = folder or _new_folder()
         self.path = self.folder / "report.json"
 
     @property
@@ -154,6 +154,16 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if Run(lab, before, folder=folder).execute(line):
         raise LabError(f"the replay reaches the start of {chapter}", f"see {folder}", "halab down; halab up")
+
+
+def _new_folder() -> Path:
+    """`runs/START`, made now; `runs/START.2` when another lab's run began in the same second. Raises LabError."""
+    start = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    for name in (start, *(f"{start}.{k}" for k in range(2, 20))):
+        with suppress(FileExistsError):
+            (RUNS / name).mkdir(parents=True)
+            return RUNS / name
+    raise LabError("a run has a folder of its own", f"{RUNS / start} and eighteen more are taken", "halab run again")
 
 
 def _kernel(kernels: ExitStack) -> AsyncKernelManager:

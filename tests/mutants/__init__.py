@@ -35,13 +35,15 @@ class Mutant:
 
 
 MUTANTS: dict[str, Mutant] = {}
+#: Names of those that break nothing: other right ways to the same state.
+ROADS: list[str] = []
 
 
 def mutant(fails: str, skips: str = "", errors: str = "") -> Callable[[Break], Break]:
     """Registers a generator function under its name; the sets are words, its docstring is the mistake."""
 
     def register(apply: Break) -> Break:
-        name = apply.__name__.replace("_", "-")  # type: ignore[attr-defined]
+        name = apply.__name__.replace("_", "-")
         MUTANTS[name] = Mutant(name, (apply.__doc__ or name).rstrip("."), _ids(fails), _ids(skips), _ids(errors), apply)
         return apply
 
@@ -50,6 +52,7 @@ def mutant(fails: str, skips: str = "", errors: str = "") -> Callable[[Break], B
 
 def road(apply: Break) -> Break:
     """Registers another right way to the same state: it must cost nothing (its docstring says what somebody did)."""
+    ROADS.append(apply.__name__.replace("_", "-"))
     return mutant("")(apply)
 
 
@@ -95,3 +98,7 @@ def spare(lab: Lab) -> Node:
 
 def everywhere(lab: Lab, command: str, *args: object) -> None:
     lab.each(lambda node: node.check_output(command, *args))
+
+
+# Each module registers its own.
+from tests.mutants import environment, corosync, pacemaker, virtual_ip, apache  # noqa: E402, F401, I001

@@ -115,7 +115,6 @@ def test_a_newer_run_becomes_the_latest(run: Any) -> None:
     ],
 )
 def test_whose_fault_an_early_end_is_follows_from_the_errors_class(run: Any, kind: str, code: int) -> None:
-    run.folder.mkdir(parents=True)
     assert run._ended_early("02-corosync", kind, "cell 3: why\nmore") == code
     assert (run.folder / "02-corosync.error").read_text().startswith("cell 3: why")
 
@@ -131,3 +130,9 @@ def test_a_notebook_that_puts_its_own_check_in_place_of_ours_falls_short(about: 
     it = chain.Run(Lab(settings), ["02-corosync"])
     assert it.execute(lines.append) == 1
     assert lines[-1] == "02-corosync: falls short, 0 of 0 points (the chapter ended without being graded)"
+
+
+def test_two_runs_of_one_second_have_a_folder_each(run: chain.Run) -> None:
+    folders = [chain.Run(run.lab, NAMES).folder for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(folder.parent == chain.RUNS and folder.is_dir() for folder in folders)
