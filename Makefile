@@ -1,13 +1,16 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run test check bench mutants clean lab nbval drills soak book
+.PHONY: setup run lab test check bench mutants clean nbval drills soak book
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
 
 run: setup ## the whole chain: image, lab, every chapter to its graded end
 	$(PY) -m halab run
+
+lab: setup ## JupyterLab inside the lab host, in your browser; your own copies of the chapters are in work/
+	$(PY) -m halab lab
 
 test: setup ## the tests of this project (the live ones need root or sudo)
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -27,5 +30,5 @@ clean: ## end the lab, and remove what can be made again (not the image, not run
 	-test ! -x $(PY) || $(PY) -m halab down
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
 
-lab nbval drills soak book:
+nbval drills soak book:
 	@echo "make $@ is not there yet: a later issue of the project brings it" >&2; exit 2

@@ -128,18 +128,17 @@ class Lab:
 
     def holders(self, address: object = None) -> dict[str, Sight]:
         """Who holds an address (the virtual IP by default): node name -> Sight, seen from outside the nodes."""
-        wanted = str(address or self.virtual_ip)
+        return self.each(lambda node: self.sight(node, address))
 
-        def look(node: Node) -> Sight:
-            try:
-                seen = node.seen_addresses
-            except HalabError:
-                seen = None
-            if seen is None:
-                return Sight.UNKNOWN
-            return Sight.HELD if wanted in seen else Sight.NOT_HELD
-
-        return self.each(look)
+    def sight(self, node: Node, address: object = None) -> Sight:
+        """Does a node hold an address (the virtual IP by default), seen from outside?"""
+        try:
+            seen = node.seen_addresses
+        except HalabError:
+            seen = None
+        if seen is None:
+            return Sight.UNKNOWN
+        return Sight.HELD if str(address or self.virtual_ip) in seen else Sight.NOT_HELD
 
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
