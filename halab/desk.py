@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -26,7 +27,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 
 from halab import chain
-from halab.errors import HalabError, UsageError
+from halab.errors import HalabError, HostDown, UsageError
 from halab.lab import current
 from halab.lock import held
 from halab.settings import Settings
@@ -36,10 +37,12 @@ from halab.wait import eventually, seconds
 #: Where Jupyter listens and what says the page's address, in the folder of sockets.
 SOCKET, PAGE = "jupyter.sock", "page"
 #: The server's and the kernels' own files, in the student's folder.
-OWN = ".jupyter"
+OWN, LOG = ".jupyter", "server.log"
 PORT = 8888
 #: The first page that a student sees.
 WELCOME = "welcome.md"
+#: Where JupyterLab keeps which tabs are open (jupyterlab_server names the file so).
+WORKSPACE = "lab/workspaces/default-37a8.jupyterlab-workspace"
 
 
 # -- outside ----------------------------------------------------------------------------------------------
@@ -52,10 +55,15 @@ def open_desk(folder: Path, port: int | None, owner: tuple[int, int], line: Call
     with TemporaryDirectory(prefix="halab-", ignore_cleanup_errors=True) as sockets, _listen(port) as listener:
         os.chown(sockets, *owner)
         try:
-            return asyncio.run(_serve(folder, Path(sockets), listener, line, browser))
+            code = asyncio.run(_serve(folder, Path(sockets), listener, line, browser))
         except KeyboardInterrupt:
-            line("JupyterLab is closed; the lab goes on")
-            return 0
+            code = 0
+    if code not in (0, UsageError.exit_code):  # what was wrong with its use, it has said
+        seen = f"it ended with status {code}; its log is {folder / OWN / LOG}"
+        raise HostDown("JupyterLab runs until it is closed", seen, "halab status, then halab lab again")
+    if code == 0:
+        line("JupyterLab is closed; the lab goes on")
+    return code
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -134,6 +142,7 @@ def main() -> None:
     _only_one(own / "lock", page)
     lay_out(lab.settings, folder, base)
     configure(lab.settings, own)
+    arrange(own / WORKSPACE, base)
     (sockets / PAGE).write_text(page)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}
     env |= {
@@ -142,6 +151,8 @@ def main() -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
     os.chdir(folder)
+    log = os.open(own / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(log, 1), os.dup2(log, 2)
     os.execve(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.sock={sockets / SOCKET}"], env)
 
 
@@ -194,32 +205,39 @@ def configure(settings: Settings, own: Path) -> None:
     """Jupyter's configuration, written anew at each start."""
     icon = str(Path(__file__).parent / "templates" / "live.svg")
     live = {"command": [sys.executable, "-m", "halab.live", "{unix_socket}"], "unix_socket": True, "timeout": seconds(30)}
-    tile = {"icon_path": icon, "category": "HA lab"}
+    tile = {"icon_path": icon}
     server = {
         "IdentityProvider": {"cookie_name": f"halab-{settings.name}"},
-        "Application": {"log_level": "ERROR"},
         "ServerApp": {"allow_root": True, "answer_yes": True, "open_browser": False, "root_dir": str(own.parent), "sock_mode": "0600"},
         "LabApp": {"extension_manager": "readonly", "default_url": "/lab"},
         # No port even in the lab host: whoever could reach one may do what the student may do.
         "KernelManager": {"transport": "ipc"},
         "ServerProxy": {
-            "host_allowlist": [str(settings.virtual_ip)],
+            "host_allowlist": [],  # what a browser may see of the lab, `halab.live` shows
             "servers": {
                 "cluster": {**live, "new_browser_tab": False, "launcher_entry": {**tile, "title": "Live cluster"}},
                 "page": {
                     "unix_socket": "/nonexistent", "new_browser_tab": False,
-                    "launcher_entry": {**tile, "title": "The virtual IP", "path_info": f"proxy/{settings.virtual_ip}:80/"},
+                    "launcher_entry": {**tile, "title": "The virtual IP", "path_info": "cluster/page/"},
                 },
             },
         },
     }  # fmt: skip
     look = {
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/notebook-extension:tracker": {"autoStartDefaultKernel": True},
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     }
     for path, text in {"jupyter_server_config.json": server, "labconfig/default_setting_overrides.json": look}.items():
         (own / path).parent.mkdir(exist_ok=True)
         (own / path).write_text(json.dumps(text, indent=1))
+
+
+def arrange(path: Path, base: str) -> None:
+    """The first time, this page and the live picture side by side; later the student's own arrangement, at today's port."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text() if path.exists() else (Path(__file__).parent / "templates" / "workspace.json").read_text()
+    path.write_text(re.sub(r"http://127\.0\.0\.1:\d+", base, text))
 
 
 if __name__ == "__main__":

@@ -173,8 +173,9 @@ def current(name: str | None = None, *, engine: str | None = None, nodes: int | 
     if host.inside:
         settings = Settings(**host.about["settings"])
     elif name is not None:
-        raise HostDown("this notebook runs inside the lab host", "an ordinary kernel", "halab exec -- jupyter lab")
+        raise HostDown("this notebook runs inside the lab host", "an ordinary kernel", "make lab, or halab exec -- PROGRAM")
     for key, wanted in {"name": name, "engine": engine, "nodes": nodes}.items():
         if wanted is not None and wanted != getattr(settings, key):
-            raise UsageError(f"the lab has {key}={wanted}", f"it has {key}={getattr(settings, key)}", "halab down; halab up")
+            fix = f"say so where the notebook sets its parameters, or halab down and HALAB_{key.upper()}={wanted} halab up"
+            raise UsageError(f"the lab has {key}={wanted}", f"it has {key}={getattr(settings, key)}", fix)
     return Lab(settings)

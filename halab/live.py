@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from threading import Lock
 
+import httpx
+
 from halab import corosync, pacemaker, palette
 from halab.errors import HalabError
 from halab.lab import Lab, Sight, current
 from halab.node import Node
 from halab.pacemaker import Status
 from halab.template import render
+from halab.wait import seconds
 
 #: Seconds that a request waits for looks that are under way; a look itself may take longer.
 PATIENCE = 1.0
@@ -141,19 +144,20 @@ class Server(socketserver.ThreadingUnixStreamServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`/now` is the picture as JSON; everything else is the page that draws it."""
+    """`/now` is the picture as JSON, `/page/…` what the virtual IP serves, everything else the page that draws."""
 
     server: Server
 
     def do_GET(self) -> None:
-        if self.path.split("?")[0].endswith("/now"):
-            self._send("application/json", json.dumps(self.server.watch.now()))
+        if self.path.startswith("/now"):
+            self._send("application/json", json.dumps(self.server.watch.now()).encode())
+        elif self.path.startswith("/page"):
+            self._send(*served(self.server.watch.lab, self.path.removeprefix("/page")))
         else:
             colours = {name.lower(): getattr(palette, name) for name in ("INK", "PALE", "GOOD", "BAD", "OFF", "SERIES")}
-            self._send("text/html; charset=utf-8", render("live.html.j2", **colours))
+            self._send("text/html; charset=utf-8", render("live.html.j2", **colours).encode())
 
-    def _send(self, kind: str, text: str) -> None:
-        body = text.encode()
+    def _send(self, kind: str, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -163,6 +167,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing: a page that asks every second is no news. (And a unix socket's client has no address.)"""
+
+
+def served(lab: Lab, path: str) -> tuple[str, bytes]:
+    """Type and body of what a browser in the lab host gets at the virtual IP; who does not answer is said in words."""
+    try:
+        with httpx.Client(timeout=seconds(3), trust_env=False, verify=False) as client:
+            answer = client.get(f"http://{lab.virtual_ip}{path or '/'}")
+    except httpx.HTTPError as error:
+        return "text/html; charset=utf-8", render("nobody.html.j2", virtual_ip=lab.virtual_ip, why=error).encode()
+    return answer.headers.get("content-type", "text/plain"), answer.content
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+#: What belongs to a cell itself: its tags, and what protects a graded one.
+KEPT = ("tags", "deletable", "editable", "nbgrader")
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -25,8 +27,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     count = 0
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key in KEPT and value != []})
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
