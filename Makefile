@@ -12,9 +12,10 @@ run: setup ## the whole chain: image, lab, every chapter to its graded end
 lab: setup ## JupyterLab inside the lab host, in your browser; your own copies of the chapters are in work/
 	$(PY) -m halab lab
 
-test: setup ## the tests of this project (the live ones need root or sudo)
+test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
+	@sh .ci/setup chromium
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live)
+	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live tests/browser)
 
 check: ## grade the lab as it is now
 	$(PY) -m halab check

@@ -7,16 +7,16 @@ One lab and one desk for all of them, in order, as in a class. Every test leaves
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.desk import Desk
 from tests.live.livelab import Live, labs
 
-SHOTS = Path(__file__).parent / "shots"
 #: Nothing that calls home, and root may run it.
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()
@@ -68,8 +68,20 @@ def opened(browser: Browser, url: str) -> Desk:
 @pytest.fixture
 def desk(opened: Desk, request: pytest.FixtureRequest) -> Iterator[Desk]:
     """The open page; what it showed at the end of the test is kept."""
-    SHOTS.mkdir(exist_ok=True)
     yield opened
-    opened.page.screenshot(path=SHOTS / f"{request.node.name}.png")
+    opened.shot(request.node.name)
 
 
+@pytest.fixture
+def listeners(url: str) -> Callable[[Live], set[str]]:
+    """The addresses on which anything of a lab listens on the machine: its own processes and `halab lab`'s."""
+
+    def find(live: Live) -> set[str]:
+        ours = {psutil.Process(process.pid) for process in live.started if process.poll() is None}
+        holder = live.lab.host.process
+        assert holder
+        ours |= {child for process in [*ours, holder] for child in process.children(recursive=True)} | {holder}
+        pids = {process.pid for process in ours}
+        return {f"{c.laddr.ip}:{c.laddr.port}" for c in psutil.net_connections("inet") if c.status == "LISTEN" and c.pid in pids}
+
+    return find

@@ -30,3 +30,10 @@ def test_nothing_of_the_run_stays() -> None:
     notebook = clean(executed())
     assert "papermill" not in notebook.metadata
     assert dict(notebook.cells[0].metadata) == {"tags": ["a"]}
+
+
+def test_what_protects_a_graded_cell_stays() -> None:
+    notebook = executed()
+    locks = {"deletable": False, "editable": False, "nbgrader": {"grade": True}}
+    notebook.cells[1].metadata.update(locks)
+    assert dict(clean(notebook).cells[0].metadata) == {"tags": ["a"], **locks}
