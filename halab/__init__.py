@@ -27,7 +27,8 @@ def check(chapter: str) -> None:
 
 
 def load_ipython_extension(shell) -> None:
-    """Called by `%load_ext halab`: registers the cell magics %%host, %%node and %%nodes."""
-    from halab.magics import register
+    """Called by `%load_ext halab`: the cell magics %%host, %%node, %%nodes and %%console, and a line under long cells."""
+    from halab import magics, patience
 
-    register(shell)
+    magics.register(shell)
+    patience.watch(shell)

@@ -30,6 +30,7 @@ from halab import chain
 from halab.errors import HalabError, HostDown, UsageError
 from halab.lab import current
 from halab.lock import held
+from halab.patience import DESK
 from halab.settings import Settings
 from halab.template import render
 from halab.wait import eventually, seconds
@@ -147,7 +148,7 @@ def main() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}
     env |= {
         "JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_CONFIG_DIR": str(own), "JUPYTER_DATA_DIR": str(own / "data"),
-        "JUPYTER_RUNTIME_DIR": str(sockets), "IPYTHONDIR": str(own / "ipython"), "JUPYTER_TOKEN": token,
+        "JUPYTER_RUNTIME_DIR": str(sockets), "IPYTHONDIR": str(own / "ipython"), "JUPYTER_TOKEN": token, DESK: "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
     os.chdir(folder)
