@@ -81,8 +81,9 @@ async def _serve(folder: Path, sockets: Path, listener: socket.socket, line: Cal
     # No terminal on its input: Jupyter would ask there whether Ctrl-C is meant.
     server = await asyncio.create_subprocess_exec(sys.executable, "-m", "halab", "exec", "--", *inner, stdin=asyncio.subprocess.DEVNULL)
     relay = await asyncio.start_server(partial(_client, sockets / SOCKET), sock=listener)
+    opened = False
     try:
-        if await asyncio.to_thread(_opens, sockets, server):
+        if opened := await asyncio.to_thread(_opens, sockets, server):
             _tell((sockets / PAGE).read_text(), line, browser)
         return await server.wait()
     finally:
@@ -90,7 +91,9 @@ async def _serve(folder: Path, sockets: Path, listener: socket.socket, line: Cal
         if server.returncode is None:
             server.terminate()
             await server.wait()
-        await asyncio.to_thread(eventually, lambda: not held(folder / OWN / "lock"), within="daemon", what="JupyterLab ends when asked")
+        if opened:  # what ended may have been the door only; Jupyter holds its lock until it is gone itself
+            gone = partial(eventually, lambda: not held(folder / OWN / "lock"), within="daemon", what="JupyterLab ends when asked")
+            await asyncio.to_thread(gone)
 
 
 def _opens(sockets: Path, server: asyncio.subprocess.Process) -> bool:

@@ -165,7 +165,8 @@ def summary(chapters: Iterable[Chapter]) -> list[tuple[str, str, str]]:
 
 
 def _row(c: Check) -> str:
-    message = f"<pre style='margin:2px;text-align:left'>{escape(c.message)}</pre>" if c.verdict != "passed" and c.message else ""
+    style = "margin:2px;text-align:left;white-space:pre-wrap;word-break:normal;background:none"
+    message = f"<pre style='{style}'>{escape(c.message)}</pre>" if c.verdict != "passed" and c.message else ""
     verdict = f"<td style='color:{COLOURS[c.verdict]};white-space:nowrap'>{SIGNS[c.verdict]} {c.verdict}</td>"
     return f"<tr><td style='text-align:left'>{escape(c.title)}{message}</td>{verdict}<td>{c.points:g}/{c.max_points:g}</td></tr>"
 

@@ -83,11 +83,17 @@ class Desk:
 
     def type_and_run(self, code: str) -> Locator:
         """Type into the last cell and press Shift+Enter; that cell, when it has ended."""
+        return self.ended(self.begin(code))
+
+    def begin(self, code: str) -> Locator:
         cells = self.panel.locator(".jp-CodeCell")
         cell = cells.nth(cells.count() - 1)
         cell.locator(".cm-content").click()
         self.page.keyboard.insert_text(code)
         self.page.keyboard.press("Shift+Enter")
+        return cell
+
+    def ended(self, cell: Locator) -> Locator:
         expect(cell.locator(".jp-InputPrompt").first).to_have_text(re.compile(r"\[\d+\]:"), timeout=CHAPTER)
         return cell
 

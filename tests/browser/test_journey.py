@@ -23,6 +23,7 @@ def test_a_chapter_out_of_turn_says_what_is_missing_and_the_way_there(desk):
     expect(error).to_contain_text("chapter 03-pacemaker begins with nodes that all answer")
     expect(error).to_contain_text('halab.reset("03-pacemaker")')
     expect(error).not_to_contain_text("Traceback")
+    desk.shot("out-of-turn")
     desk.close_notebook()
 
 
@@ -31,6 +32,7 @@ def test_a_chapter_runs_by_the_menu_to_full_points(desk, name):
     last = desk.run_all(desk.chapter(name))
     expect(last.locator("caption")).to_have_text(FULL)
     assert desk.pictures() or name == "02-corosync"
+    desk.shot(name)
     desk.close_notebook()
 
 
@@ -51,19 +53,41 @@ def test_the_page_at_the_virtual_ip_is_the_holders(desk):
     popup.value.close()
 
 
-def test_a_mistake_is_seen_live_gets_a_hint_and_is_mended(desk):
+def test_what_a_cell_does_is_seen_live(desk):
     desk.new_notebook()
-    desk.type_and_run('import halab\nlab = halab.lab()\nlab["pacemaker02"].check_output("crm node standby")')
+    desk.type_and_run('%load_ext halab\nimport halab\nlab = halab.lab()\nlab["pacemaker02"].check_output("crm node standby")')
     expect(desk.node("pacemaker02").locator(".state")).to_contain_text("standby")
-    failed = desk.type_and_run('halab.check("03-pacemaker")')
-    expect(failed.locator("td", has_text="✘ failed")).not_to_have_count(0)
-    expect(failed).to_contain_text("hint:")
-    expect(failed).to_contain_text("crm node online")
-    desk.shot("hint")
+    desk.shot("standby")
     desk.type_and_run('lab["pacemaker02"].check_output("crm node online")')
     expect(desk.node("pacemaker02").locator(".state")).to_contain_text("online")
-    passed = desk.type_and_run('halab.check("03-pacemaker")')
+
+
+def test_a_mistake_gets_a_hint_and_is_mended(desk):
+    desk.type_and_run('first = lab["pacemaker01"]\nfirst.check_output("crm configure rsc_defaults resource-stickiness=0")')
+    failed = desk.type_and_run('halab.check("04-virtual-ip")')
+    expect(failed.locator("td", has_text="✘ failed")).to_have_count(1)
+    expect(failed).to_contain_text("hint: `crm configure rsc_defaults resource-stickiness=")
+    desk.shot("hint")
+    desk.type_and_run('first.check_output("crm configure rsc_defaults resource-stickiness=100")')
+    passed = desk.type_and_run('halab.check("04-virtual-ip")')
     expect(passed.locator("caption")).to_have_text(FULL)
+
+
+def test_a_long_cell_says_that_it_works_while_it_does(desk):
+    cell = desk.begin('lab.host.run("sleep 6").ok')
+    expect(cell).to_contain_text("at work")
+    desk.ended(cell)
+    expect(cell).not_to_contain_text("at work")
+    expect(cell).to_contain_text("True")
+
+
+def test_a_cell_that_hangs_is_interrupted_and_the_next_one_runs(desk):
+    cell = desk.begin('lab["pacemaker01"].run("sleep 1000", timeout=1000)')
+    expect(cell).to_contain_text("at work")
+    desk.menu("Kernel", "Interrupt Kernel")
+    desk.ended(cell)
+    expect(cell).to_contain_text("KeyboardInterrupt")
+    expect(desk.type_and_run('lab["pacemaker01"].check_output("hostname")')).to_contain_text("pacemaker01")
 
 
 def test_a_second_desk_in_the_same_folder_is_told_where_the_first_is(live, folder, url):
