@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run test check nbval record book bench mutants clean lab drills soak
+.PHONY: setup run lab test check nbval record book bench mutants clean drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -9,9 +9,13 @@ setup: ## install what is missing: Debian packages and .venv
 run: setup ## the whole chain: image, lab, every chapter to its graded end
 	$(PY) -m halab run
 
-test: setup ## the tests of this project (the live ones need root or sudo)
+lab: setup ## JupyterLab inside the lab host, in your browser; your own copies of the chapters are in work/
+	$(PY) -m halab lab
+
+test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
+	@sh .ci/setup chromium
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live)
+	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live tests/browser)
 
 check: ## grade the lab as it is now
 	$(PY) -m halab check
@@ -36,5 +40,5 @@ clean: ## end the lab, and remove what can be made again (not the image, not run
 	-test ! -x $(PY) || $(PY) -m halab down
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
 
-lab drills soak:
+drills soak:
 	@echo "make $@ is not there yet: a later issue of the project brings it" >&2; exit 2

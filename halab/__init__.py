@@ -4,7 +4,7 @@ Three nouns carry the package: `Lab` (the topology and what runs it), `Node` (on
 `Report` (verdicts of checks). A notebook begins with
 
     %load_ext halab
-    lab = halab.lab()
+    lab = halab.begin("02-corosync")
 """
 
 from halab.errors import StudentError
@@ -13,8 +13,9 @@ from halab.lab import Lab, Sight
 from halab.lab import current as lab
 from halab.node import Node
 from halab.report import Report
+from halab.stage import begin, reset
 
-__all__ = ["Lab", "Node", "Report", "Sight", "StudentError", "check", "eventually", "lab"]
+__all__ = ["Lab", "Node", "Report", "Sight", "StudentError", "begin", "check", "eventually", "lab", "reset"]
 __version__ = "0.1.0"
 
 
@@ -26,7 +27,8 @@ def check(chapter: str) -> None:
 
 
 def load_ipython_extension(shell) -> None:
-    """Called by `%load_ext halab`: registers the cell magics %%host, %%node and %%nodes."""
-    from halab.magics import register
+    """Called by `%load_ext halab`: the cell magics %%host, %%node, %%nodes and %%console, and a line under long cells."""
+    from halab import magics, patience
 
-    register(shell)
+    magics.register(shell)
+    patience.watch(shell)

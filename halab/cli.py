@@ -7,6 +7,7 @@ machine failed.
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +18,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from halab import doctor as machine
-from halab.door import as_root, build, enter, go_in, go_in_fresh, interrupted, only_run, printer, run_lock, screen, start_host, waiting
+from halab.door import (
+    as_root,
+    build,
+    enter,
+    go_in,
+    go_in_fresh,
+    interrupted,
+    only_run,
+    owner,
+    printer,
+    run_lock,
+    screen,
+    start_host,
+    waiting,
+)
 from halab.errors import HalabError, LabError, UsageError
 from halab.host import Host
 from halab.image import Image
@@ -181,6 +196,22 @@ def execute(command: tuple[str, ...]) -> NoReturn:
         os.execvp(command[0], command)
     except OSError as error:
         raise UsageError(f"{command[0]} can be run", error) from None
+
+
+@main.command(name="lab")
+@click.argument("folder", default="work", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--port", type=click.IntRange(1, 65535), help="of 127.0.0.1; 8888 or any free one by default")
+@click.option("--browser/--no-browser", default=True, help="open the page in a browser, when there is one")
+def desk(folder: Path, port: int | None, browser: bool) -> int:
+    """Open JupyterLab with chapters of your own in FOLDER. Example: halab lab --port 9000 my-work"""
+    from halab.desk import open_desk
+
+    if current().host.inside:
+        raise UsageError("JupyterLab is opened from the machine", "a shell in the lab host", "halab lab in another terminal")
+    if code := subprocess.run([sys.executable, "-m", "halab", "up", "--empty"], check=False).returncode:
+        return code
+    user = owner()
+    return open_desk(folder.absolute(), port, (user.pw_uid, user.pw_gid), printer(), browser=browser)
 
 
 @main.command()

@@ -11,13 +11,11 @@ from matplotlib.patches import FancyBboxPatch
 from halab.errors import HalabError, StudentError
 from halab.lab import Sight
 from halab.pacemaker import Status, status
+from halab.palette import BAD, GOOD, INK, OFF, PALE, SERIES
 from halab.probe import Probe
 
 if TYPE_CHECKING:
     from halab.lab import Lab
-
-INK, PALE, GOOD, BAD, OFF = "#263238", "#eceff1", "#2e7d32", "#c62828", "#607d8b"
-SERIES = ("#1565c0", "#ef6c00", "#6a1b9a", "#00838f", "#558b2f", "#ad1457")
 
 
 def view(lab: Lab) -> Status | None:

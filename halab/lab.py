@@ -128,18 +128,17 @@ class Lab:
 
     def holders(self, address: object = None) -> dict[str, Sight]:
         """Who holds an address (the virtual IP by default): node name -> Sight, seen from outside the nodes."""
-        wanted = str(address or self.virtual_ip)
+        return self.each(lambda node: self.sight(node, address))
 
-        def look(node: Node) -> Sight:
-            try:
-                seen = node.seen_addresses
-            except HalabError:
-                seen = None
-            if seen is None:
-                return Sight.UNKNOWN
-            return Sight.HELD if wanted in seen else Sight.NOT_HELD
-
-        return self.each(look)
+    def sight(self, node: Node, address: object = None) -> Sight:
+        """Does a node hold an address (the virtual IP by default), seen from outside?"""
+        try:
+            seen = node.seen_addresses
+        except HalabError:
+            seen = None
+        if seen is None:
+            return Sight.UNKNOWN
+        return Sight.HELD if str(address or self.virtual_ip) in seen else Sight.NOT_HELD
 
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
@@ -174,8 +173,9 @@ def current(name: str | None = None, *, engine: str | None = None, nodes: int | 
     if host.inside:
         settings = Settings(**host.about["settings"])
     elif name is not None:
-        raise HostDown("this notebook runs inside the lab host", "an ordinary kernel", "halab exec -- jupyter lab")
+        raise HostDown("this notebook runs inside the lab host", "an ordinary kernel", "make lab, or halab exec -- PROGRAM")
     for key, wanted in {"name": name, "engine": engine, "nodes": nodes}.items():
         if wanted is not None and wanted != getattr(settings, key):
-            raise UsageError(f"the lab has {key}={wanted}", f"it has {key}={getattr(settings, key)}", "halab down; halab up")
+            fix = f"say so where the notebook sets its parameters, or halab down and HALAB_{key.upper()}={wanted} halab up"
+            raise UsageError(f"the lab has {key}={wanted}", f"it has {key}={getattr(settings, key)}", fix)
     return Lab(settings)

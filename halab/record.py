@@ -20,6 +20,8 @@ METADATA = {
 }
 #: By this tag nbval knows what to compare: every cell, also one that prints nothing.
 COMPARED = "nbval-check-output"
+#: What belongs to a cell itself: its tags, and what protects a graded one.
+KEPT = ("tags", "deletable", "editable", "nbgrader")
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -28,10 +30,10 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     count = 0
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and COMPARED not in tags:
-            tags = [*tags, COMPARED]
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        kept = {key: value for key, value in cell.metadata.items() if key in KEPT and value != []}
+        if cell.cell_type == "code":
+            kept["tags"] = list(dict.fromkeys([*kept.get("tags", []), COMPARED]))
+        cell.metadata = nbformat.from_dict(kept)
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count

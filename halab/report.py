@@ -84,7 +84,7 @@ class Chapter(BaseModel):
         rows = "".join(map(_row, self.checks))
         return (
             f"<table><caption>{escape(self.name)}: <b>{escape(self.score)}</b></caption>"
-            f"<tr><th>check</th><th>verdict</th><th>points</th></tr>{rows}</table>"
+            f"<tr><th style='text-align:left'>check</th><th>verdict</th><th>points</th></tr>{rows}</table>"
         )
 
 
@@ -165,11 +165,10 @@ def summary(chapters: Iterable[Chapter]) -> list[tuple[str, str, str]]:
 
 
 def _row(c: Check) -> str:
-    message = f"<pre style='margin:2px;text-align:left'>{escape(c.message)}</pre>" if c.verdict != "passed" and c.message else ""
-    return (
-        f"<tr><td style='text-align:left'>{escape(c.title)}{message}</td>"
-        f"<td style='color:{COLOURS[c.verdict]}'>{SIGNS[c.verdict]} {c.verdict}</td><td>{c.points:g}/{c.max_points:g}</td></tr>"
-    )
+    style = "margin:2px;text-align:left;white-space:pre-wrap;word-break:normal;background:none"
+    message = f"<pre style='{style}'>{escape(c.message)}</pre>" if c.verdict != "passed" and c.message else ""
+    verdict = f"<td style='color:{COLOURS[c.verdict]};white-space:nowrap'>{SIGNS[c.verdict]} {c.verdict}</td>"
+    return f"<tr><td style='text-align:left'>{escape(c.title)}{message}</td>{verdict}<td>{c.points:g}/{c.max_points:g}</td></tr>"
 
 
 if __name__ == "__main__":

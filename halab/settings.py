@@ -22,7 +22,7 @@ from halab.errors import UsageError
 
 PREFIX = "HALAB_"
 #: Set by halab itself for the processes that it starts inside the lab host.
-INTERNAL = {"HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
+INTERNAL = {"HALAB_DESK", "HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
 
 
 @dataclass(frozen=True)

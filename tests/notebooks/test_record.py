@@ -60,3 +60,10 @@ def test_a_run_that_no_reader_would_have_is_refused(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match=why):
         record(a_run(tmp_path, **run))
     assert not (tmp_path / "notebooks").exists()
+
+
+def test_what_protects_a_graded_cell_stays() -> None:
+    notebook = executed()
+    locks = {"deletable": False, "editable": False, "nbgrader": {"grade": True}}
+    notebook.cells[1].metadata.update(locks)
+    assert dict(clean(notebook).cells[0].metadata) == {"tags": ["a"], **locks}

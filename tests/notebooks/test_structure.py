@@ -60,6 +60,7 @@ def test_takes_the_lab_as_parameters(path: Path) -> None:
 def test_ends_with_its_own_checks(path: Path) -> None:
     last = cells(path, "code")[-1]
     assert last.source.strip() == f'halab.check("{path.stem}")'
+    assert (last.metadata.deletable, last.metadata.editable) == (False, False)
 
 
 def test_prose_and_code_cells_are_short(path: Path) -> None:

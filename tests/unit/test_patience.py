@@ -1,0 +1,67 @@
+import time
+from threading import Event
+
+import pytest
+
+from halab import patience
+from halab.patience import Patience, watch
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(patience, "SILENCE", 0.05)
+    monkeypatch.setattr(patience, "EVERY", 0.01)
+    return []
+
+
+def counting(lines: list[str], counted: Event) -> Patience:
+    def change(text: str) -> None:
+        lines.append(text)
+        counted.set()
+
+    def show(text: str):
+        lines.append(text)
+        return change
+
+    return Patience(show)
+
+
+def test_a_long_cell_gets_a_line_that_counts_and_goes(lines: list[str]) -> None:
+    counted = Event()
+    it = counting(lines, counted)
+    it.begin()
+    assert counted.wait(5)
+    it.end()
+    assert lines[0].startswith("at work") and lines[-1] == ""
+
+
+def test_a_short_cell_gets_none(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SILENCE", 60)
+    it = counting(lines, Event())
+    before = time.monotonic()
+    it.begin()
+    it.end()
+    assert (lines, time.monotonic() - before < 5) == ([], True)
+
+
+def test_an_end_without_a_beginning_is_nothing(lines: list[str]) -> None:
+    counting(lines, Event()).end()
+    assert lines == []
+
+
+class Shell:
+    def __init__(self) -> None:
+        self.events = self
+        self.hooks: list[str] = []
+
+    def register(self, event: str, hook: object) -> None:
+        self.hooks.append(event)
+
+
+@pytest.mark.parametrize(("desk", "run", "hooks"), [(True, False, 2), (False, False, 0), (True, True, 0)])
+def test_only_a_person_is_shown_it(desk: bool, run: bool, hooks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, given in (("HALAB_DESK", desk), ("HALAB_REPORT", run)):
+        monkeypatch.setenv(name, "1") if given else monkeypatch.delenv(name, raising=False)
+    shell = Shell()
+    watch(shell)
+    assert len(shell.hooks) == hooks

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from halab import chain, stage
+from halab.errors import LabError, StudentError
+from halab.lab import Lab, Sight
+from halab.settings import Settings
+from halab.stage import NotThere
+
+
+@pytest.fixture
+def looked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The stages that were looked at; the third of them is wrong."""
+    found: list[int] = []
+
+    def look(number: int) -> dict[str, object]:
+        found.append(number)
+        return {"pacemaker02": "off"} if number == 3 else {}
+
+    stages = tuple((f"stage {k}", lambda lab, k=k: look(k)) for k in range(1, 5))
+    monkeypatch.setattr(stage, "STAGES", stages)
+    monkeypatch.setattr(stage, "current", lambda *_, **__: Lab(settings))
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", "0.01")
+    return found
+
+
+@pytest.mark.parametrize(("chapter", "looks"), [("01-environment", []), ("02-corosync", [1]), ("03-pacemaker", [1, 2])])
+def test_a_chapter_looks_at_what_those_before_it_left(looked: list[int], chapter: str, looks: list[int]) -> None:
+    assert isinstance(stage.begin(chapter), Lab)
+    assert looked == looks
+
+
+def test_what_is_missing_is_said_with_the_way_there(looked: list[int]) -> None:
+    with pytest.raises(NotThere) as caught:
+        stage.begin("05-apache")
+    assert 4 not in looked
+    assert str(caught.value).startswith("chapter 05-apache begins with stage 3\n  seen: pacemaker02: off\n")
+    assert 'halab.reset("05-apache")' in str(caught.value) and "chapter 03" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_every_chapter_but_the_first_begins_with_a_look() -> None:
+    for path in (chain.NOTEBOOKS / f"{name}.ipynb" for name in chain.chapters()[1:]):
+        assert f'halab.begin(\\"{path.stem}\\"' in path.read_text(), path.stem
+
+
+def test_there_is_a_stage_between_every_two_chapters() -> None:
+    assert len(stage.STAGES) >= len(chain.chapters()) - 1
+
+
+@pytest.mark.parametrize(
+    ("holders", "good"),
+    [
+        ((Sight.HELD, Sight.NOT_HELD, Sight.NOT_HELD), True),
+        ((Sight.HELD, Sight.HELD, Sight.NOT_HELD), False),
+        ((Sight.NOT_HELD,) * 3, False),
+        ((Sight.UNKNOWN,) * 3, False),
+    ],
+)
+def test_the_virtual_ip_is_held_once(holders: tuple[Sight, ...], good: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(settings)
+    monkeypatch.setattr(lab, "holders", lambda: dict(zip("abc", holders, strict=True)))
+    assert (stage._not_held_once(lab) == {}) is good
+
+
+def test_a_node_without_power_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(settings)
+    off = StudentError("pacemaker01 is powered on", "shut off")
+    monkeypatch.setattr(stage, "attempt", lambda node, look: off if node.number == 1 else node.number == 2)
+    assert stage._silent(lab) == {"pacemaker01": off, "pacemaker03": "does not answer SSH"}
+
+
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(stage.sys, "executable", str(program))
+
+
+def test_a_reset_shows_its_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command(monkeypatch, tmp_path, 'echo "$@"')
+    stage.reset("03-pacemaker")
+    assert capfd.readouterr().out.splitlines()[0] == "-m halab reset 03-pacemaker"
+
+
+def test_a_reset_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command(monkeypatch, tmp_path, "exit 3")
+    with pytest.raises(LabError, match="brought to the start of 03-pacemaker"):
+        stage.reset("03-pacemaker")
