@@ -27,15 +27,15 @@ def chapters(folder: Path | None = None) -> list[str]:
     return [path.stem.removeprefix("test_").replace("_", "-") for path in sorted((folder or CHECKS).glob("test_*.py"))]
 
 
-def run(names: list[str], path: Path, *, more: Path | None = None, verbose: bool = False) -> Report:
+def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterable[str] = (), verbose: bool = False) -> Report:
     """Run the checks of these chapters against the lab, those in the folder `more` too; the report is kept
-    at `path` and returned.
+    at `path` and returned. `only`: these checks, by their ids, and those that they need.
 
     Raises LabError when the checker itself broke before the end; verdicts reached stay in `path`."""
     argv = [
         sys.executable, "-m", "pytest", "-p", "halab.plugin", "-p", "no:cacheprovider", "-q", "--import-mode=importlib",
         "-o", f"pythonpath={shlex.quote(str(CHECKS))}", "--rootdir", str(CHECKS), "--confcutdir", str(CHECKS), "--halab-report", str(path),
-        *_files(names, more),
+        *(f"--halab-only={check}" for check in only), *_files(names, more),
     ]  # fmt: skip
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     env.pop("PYTEST_ADDOPTS", None)

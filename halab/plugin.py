@@ -38,10 +38,22 @@ _verdicts: dict[str, str] = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--halab-report", type=Path, help="where to keep the JSON report")
+    parser.addoption("--halab-only", action="append", default=[], help="run this check, by its id, and what it needs; may be repeated")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(points, needs, hint, more, read, partial, level): what a check is worth and says")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--halab-only` these checks and, step by step, all that they need."""
+    wanted = set(config.getoption("--halab-only"))
+    if not wanted:
+        return
+    needs = {_id(item): {f"{_chapter(item)}/{name}" for name in _mark(item).get("needs", ())} for item in items}
+    while more := set().union(*(needs.get(check, set()) for check in wanted)) - wanted:
+        wanted |= more
+    items[:] = [item for item in items if _id(item) in wanted]
 
 
 @pytest.hookimpl(trylast=True)

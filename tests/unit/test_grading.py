@@ -242,3 +242,26 @@ def test_a_folder_may_have_a_space_in_its_name(write: Write, path: Path, tmp_pat
     (tmp_path / "checks").rename(tmp_path / "the checks")
     monkeypatch.setattr(grading, "CHECKS", tmp_path / "the checks")
     assert grading.run(["02-corosync"], path).exit_code == 0
+
+
+NEEDY = """
+import pytest
+def test_one(): pass
+@pytest.mark.check(needs=("one",))
+def test_two(): pass
+@pytest.mark.check(needs=("two",))
+def test_three(): assert False
+def test_four(): pass
+"""
+
+
+def test_only_some_checks_run_and_those_that_they_need(write: Write, path: Path) -> None:
+    write(NEEDY)
+    report = grading.run(["02-corosync"], path, only=["02-corosync/three"])
+    assert {n: c.verdict for n, c in verdicts(report).items()} == {"one": "passed", "two": "passed", "three": "failed"}
+
+
+def test_no_check_of_that_name_is_an_error_and_no_pass(write: Write, path: Path) -> None:
+    write(NEEDY)
+    with pytest.raises(LabError):
+        grading.run(["02-corosync"], path, only=["02-corosync/five"])
