@@ -30,3 +30,10 @@ def test_nothing_of_the_run_stays() -> None:
     notebook = clean(executed())
     assert "papermill" not in notebook.metadata
     assert dict(notebook.cells[0].metadata) == {"tags": ["a"]}
+
+
+def test_what_an_exercise_and_a_locked_cell_say_of_themselves_stays() -> None:
+    notebook = executed()
+    about = {"nbgrader": {"grade_id": "a"}, "halab": {"exercise": "a"}, "deletable": False, "editable": False}
+    notebook.cells[1].metadata.update(about)
+    assert dict(clean(notebook).cells[0].metadata) == {"tags": ["a"], **about}

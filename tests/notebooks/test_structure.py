@@ -65,7 +65,7 @@ def test_ends_with_its_own_checks(path: Path) -> None:
 
 def test_prose_and_code_cells_are_short(path: Path) -> None:
     long = [c.source[:50] for c in cells(path, "markdown") if len(re.sub(r"^\|.*$", "", c.source, flags=re.M).split()) > WORDS]
-    long += [c.source[:50] for c in cells(path, "code") if len(c.source.splitlines()) > LINES]
+    long += [c.source[:50] for c in cells(path, "code") if len([line for line in c.source.splitlines() if " SOLUTION" not in line]) > LINES]
     assert not long
 
 
