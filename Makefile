@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run test check bench mutants clean lab nbval drills soak book
+.PHONY: setup run test check bench mutants exercises clean lab nbval drills soak book
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -22,6 +22,10 @@ bench: setup ## figures, printed with what they are measured against
 mutants: setup ## break a running cluster in every way we know, and see that the checks notice
 	HALAB_NAME=mutants $(PY) -m halab run && HALAB_NAME=mutants $(PY) -m halab exec -- \
 		$(PY) -m tests.mutants --healthy 20 --table tests/mutants/MATRIX.md; code=$$?; HALAB_NAME=mutants $(PY) -m halab down; exit $$code
+
+exercises: setup ## leave every exercise blank, one at a time, and see that its checks notice
+	HALAB_NAME=exercises $(PY) -m halab up --empty && HALAB_NAME=exercises $(PY) -m halab exec -- \
+		$(PY) -m tests.exercises; code=$$?; HALAB_NAME=exercises $(PY) -m halab down; exit $$code
 
 clean: ## end the lab, and remove what can be made again (not the image, not runs/)
 	-test ! -x $(PY) || $(PY) -m halab down
