@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -214,3 +215,12 @@ def test_a_controller_that_does_not_answer_is_an_error_and_never_idle(captured: 
 def test_without_pacemaker_nothing_is_idle(captured: Read) -> None:
     with pytest.raises(StudentError, match="pacemaker runs on pacemaker02"):
         pacemaker.idle(Controller(captured("crm_mon-down.xml"), controller("S_IDLE")))
+
+
+def test_what_is_forgotten_takes_its_constraints_along_and_they_go_first() -> None:
+    asked: list[object] = []
+    node = SimpleNamespace(run=lambda command, *args, **_: asked.extend(args))
+    pacemaker.forget(node, "WebSite")
+    constraints, resource = asked
+    assert constraints == "//constraints/*[@id='WebSite' or @rsc='WebSite' or @with-rsc='WebSite' or @first='WebSite' or @then='WebSite']"
+    assert resource == "//resources/*[@id='WebSite']"
