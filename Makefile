@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run lab test check nbval record book bench mutants clean drills soak
+.PHONY: setup run lab test check nbval record book bench mutants exercises clean drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -35,6 +35,10 @@ record: run ## run the chain, and keep what the chapters printed in notebooks/
 
 book: setup ## the executed chapters as a site to read, in build/book/html
 	$(PY) -m halab.book
+
+exercises: setup ## leave every exercise blank, one at a time, and see that its checks notice
+	HALAB_NAME=exercises $(PY) -m halab up --empty && HALAB_NAME=exercises $(PY) -m halab exec -- \
+		$(PY) -m tests.exercises; code=$$?; HALAB_NAME=exercises $(PY) -m halab down; exit $$code
 
 clean: ## end the lab, and remove what can be made again (not the image, not runs/)
 	-test ! -x $(PY) || $(PY) -m halab down

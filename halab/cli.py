@@ -308,3 +308,15 @@ def reset(chapter: str) -> int:
         chain.reset(lab, chapter, printer())
     screen.print(f"the lab is at the start of {chain.pick(chapter, chapter)[0]}")
     return 0
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--nbgrader", "course", is_flag=True, help="for teachers: a course for nbgrader, with the solutions")
+def student(folder: Path, course: bool) -> int:
+    """Write the student's edition of the chapters into a new folder. Example: halab student ~/workbook"""
+    from halab.student import write_course, write_student
+
+    written = (write_course if course else write_student)(folder, current().settings)
+    screen.print(f"{len(written)} files in {folder}; begin with " + ("nbgrader_config.py" if course else "README.md"))
+    return 0

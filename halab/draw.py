@@ -77,6 +77,7 @@ def timeline(probe: Probe) -> Figure:
                   "|", color=SERIES[k % len(SERIES)], ms=14)  # fmt: skip
     for gap in probe.outages:
         axes.axvspan(gap.start, gap.end, color=BAD, alpha=0.15, lw=0)
+        axes.text((gap.start + gap.end) / 2, len(lanes) / 2 - 0.5, f"{gap.seconds:.1f} s", ha="center", va="center", color=BAD, fontsize=9)
     for at, text in probe.marks:
         axes.axvline(at, color=INK, lw=1, ls="--")
         axes.annotate(text, (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",

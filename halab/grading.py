@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from halab import exercise
 from halab.errors import LabError, StudentError, UsageError
-from halab.report import Report
+from halab.lab import current
+from halab.report import Chapter, Report
 from halab.wait import seconds
 
 CHECKS = Path(__file__).parent.parent / "checks"
@@ -29,16 +31,16 @@ def chapters(folder: Path | None = None) -> list[str]:
     return [path.stem.removeprefix("test_").replace("_", "-") for path in sorted((folder or CHECKS).glob("test_*.py"))]
 
 
-def run(names: list[str], path: Path, *, more: Path | None = None, verbose: bool = False) -> Report:
+def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterable[str] = (), verbose: bool = False) -> Report:
     """Run the checks of these chapters against the lab, those in the folder `more` too; the report is kept
-    at `path` and returned.
+    at `path` and returned. `only`: these checks, by their ids, and those that they need.
 
     Raises LabError when the checker itself broke before the end; verdicts reached stay in `path`."""
     folder = str(CHECKS)
     argv = [
         sys.executable, "-P", "-m", "pytest", "-c", os.devnull, "-q", "-p", "halab.plugin", "-p", "no:cacheprovider",
         "--import-mode=importlib", "-o", f"pythonpath={shlex.quote(folder)}", "--rootdir", folder, "--confcutdir", folder,
-        "--halab-report", str(path), *_files(names, more),
+        "--halab-report", str(path), *(f"--halab-only={check}" for check in only), *_files(names, more),
     ]  # fmt: skip
     limit = seconds(DEADLINE * len(names))
     try:
@@ -96,22 +98,39 @@ class FellShort(StudentError):
     """A chapter's checks did not all pass; the table above says which."""
 
 
-def check(chapter: str) -> None:
-    """A chapter's last cell: run its checks and show the table.
+def check(chapter: str, only: str | None = None) -> None:
+    """Run a chapter's checks and show the table; `only` those of this exercise, and what they need.
 
-    The verdicts go to the run's report when `halab run` started this kernel, else to `runs/checks`."""
-    path = Path(os.environ.get("HALAB_REPORT") or _own_report(chapter))
-    found = run([chapter], path).chapter(chapter)
+    Raises FellShort when not all passed, LabError when there is no verdict."""
+    found = _shown(chapter, only)
+    if found.exit_code:
+        fix = f'once more; `halab.solution("{only}")` shows one way to do it' if only else "see the table above"
+        raise FellShort(f"{only or chapter}: every check passes", f"{found.points:g} of {found.max_points:g} points", fix)
+
+
+def points(chapter: str) -> float:
+    """Run a chapter's checks, show the table and return the points: what nbgrader takes as a cell's score."""
+    return _shown(chapter).points
+
+
+def _shown(chapter: str, only: str | None = None) -> Chapter:
+    """The verdicts of a chapter, or of one of its exercises, shown as a table. Raises LabError without a verdict.
+
+    They go to the run's report when `halab run` started this kernel, else to `runs/checks`."""
     from IPython.display import display
 
+    asked = exercise.find(only) if only else None
+    path = _own_report(f"{chapter}-{only}") if only else Path(os.environ.get("HALAB_REPORT") or _own_report(chapter))
+    found = run([chapter], path, only=asked.checks if asked else ()).chapter(chapter)
     display(found)
     if found.exit_code == 3:
         raise LabError(f"the checks of {chapter} reach a verdict", "the lab failed, not you", "halab status")
-    if found.exit_code:
-        raise FellShort(f"{chapter}: every check passes", f"{found.points:g} of {found.max_points:g} points", "see the table above")
+    if asked:
+        exercise.keep_attempt(asked.name, current().settings)
+    return found
 
 
-def _own_report(chapter: str) -> Path:
+def _own_report(name: str) -> Path:
     folder = Path(__file__).parent.parent / "runs" / "checks"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{chapter}.json"
+    return folder / f"{name}.json"

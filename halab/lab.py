@@ -11,6 +11,7 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import TypeVar
 
+from halab import pacemaker
 from halab.engine import Engine, pick
 from halab.errors import HalabError, HostDown, LabError, UsageError
 from halab.host import Host
@@ -139,6 +140,23 @@ class Lab:
         if seen is None:
             return Sight.UNKNOWN
         return Sight.HELD if str(address or self.virtual_ip) in seen else Sight.NOT_HELD
+
+    def holder(self) -> str | None:
+        """The name of the one node that holds the virtual IP, seen from outside; None while none or several hold it,
+        or a node cannot be seen into."""
+        sights = self.holders()
+        held = [name for name, sight in sights.items() if sight is Sight.HELD]
+        return held[0] if len(held) == 1 and Sight.UNKNOWN not in sights.values() else None
+
+    def where(self, resource: str) -> str | None:
+        """The name of the one node where pacemaker says that a resource runs; None while it is none or several.
+
+        It is asked on the first node that runs. Raises StudentError when pacemaker does not answer there."""
+        for node in self.nodes:
+            if node.state == "running":
+                places = pacemaker.status(node).resources.get(resource, ())
+                return places[0] if len(places) == 1 else None
+        return None
 
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""

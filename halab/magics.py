@@ -6,7 +6,8 @@
     %%console pacemaker01         on a node's console, before there is a network
 
 `--fails` says that the command is meant to fail: its exit status is printed, and success is an error.
-The shell has $BRIDGE, $GATEWAY (the host's end of it), $SUBNET, $OUTSIDE, $VIP and $NODES (names) from the lab's settings.
+The shell has, from the lab's settings, $BRIDGE, $GATEWAY (the host's end of it), $SUBNET and $PREFIX (what addresses there
+begin with), $OUTSIDE, $VIP and $NODES (names).
 """
 
 import re
@@ -55,7 +56,7 @@ class LabMagics(Magics):
     def console(self, line: str, cell: str) -> None:
         lab, (names, fails) = self._lab(), _options(line)
         with lab.node(names[0]).console() as console:
-            for command in filter(None, map(str.strip, _joined(cell))):
+            for command in filter(_typed, map(str.strip, _joined(cell))):
                 print(f"root@console:~# {command}")
                 _show(console.run(variables(lab) + command), fails)
 
@@ -69,8 +70,8 @@ def names(lab: Lab) -> dict[str, object]:
     """The lab's settings by the names that a cell's shell and a check's advice have for them."""
     s = lab.settings
     return {
-        "BRIDGE": s.bridge, "GATEWAY": s.host_address, "SUBNET": s.subnet, "OUTSIDE": s.outside_address,
-        "VIP": s.virtual_ip, "NODES": " ".join(n.name for n in s.identities),
+        "BRIDGE": s.bridge, "GATEWAY": s.host_address, "SUBNET": s.subnet, "PREFIX": str(s.host_address).rpartition(".")[0],
+        "OUTSIDE": s.outside_address, "VIP": s.virtual_ip, "NODES": " ".join(n.name for n in s.identities),
     }  # fmt: skip
 
 
@@ -113,6 +114,11 @@ def _show(result: Result, fails: bool) -> None:
         print(f"[exit status {result.status}]")
     elif not result.ok:
         raise CommandFailed(f"{result.where}: the cell's commands succeed", f"exit status {result.status}")
+
+
+def _typed(line: str) -> bool:
+    """Nobody types a comment or an empty line on a console."""
+    return bool(line) and not line.startswith("#")
 
 
 def _joined(cell: str) -> list[str]:

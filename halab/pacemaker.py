@@ -162,6 +162,14 @@ def ties(cib: ElementTree.Element, name: str) -> list[str]:
     return [c.get("id", "") for c in cib.iterfind("./configuration/constraints/rsc_location") if concerned(c)]
 
 
+def forget(node: Node, *names: str) -> None:
+    """Take resources out of the configuration, with every constraint about them; those that are not there do not matter."""
+    for name in names:
+        about = " or ".join(f"@{attribute}='{name}'" for attribute in ("id", "rsc", "with-rsc", "first", "then"))
+        for xpath in (f"//constraints/*[{about}]", f"//resources/*[@id='{name}']"):
+            node.run("cibadmin --delete-all --force --xpath %s", xpath, timeout=20)
+
+
 #: Units of a time in the CIB, in ms (Pacemaker Explained, "Duration"); without a unit: seconds.
 UNITS = {"": 1000, "s": 1000, "sec": 1000, "ms": 1, "msec": 1, "us": 0.001, "usec": 0.001,
          "m": 60_000, "min": 60_000, "h": 3_600_000, "hr": 3_600_000}  # fmt: skip

@@ -40,6 +40,7 @@ _verdicts: dict[str, str] = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--halab-report", type=Path, help="where to keep the JSON report")
+    parser.addoption("--halab-only", action="append", default=[], help="run this check, by its id, and what it needs; may be repeated")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +49,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 class Overrun(BaseException):
     """A check took too long. No Exception, so that a check which survives every error does not survive this one."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--halab-only` these checks and, step by step, all that they need."""
+    wanted = set(config.getoption("--halab-only"))
+    if not wanted:
+        return
+    needs = {_id(item): {f"{_chapter(item)}/{name}" for name in _mark(item).get("needs", ())} for item in items}
+    while more := set().union(*(needs.get(check, set()) for check in wanted)) - wanted:
+        wanted |= more
+    items[:] = [item for item in items if _id(item) in wanted]
 
 
 @pytest.hookimpl(trylast=True)

@@ -21,7 +21,7 @@ METADATA = {
 #: By this tag nbval knows what to compare: every cell, also one that prints nothing.
 COMPARED = "nbval-check-output"
 #: What belongs to a cell itself: its tags, and what protects a graded one.
-KEPT = ("tags", "deletable", "editable", "nbgrader")
+KEPT = ("tags", "deletable", "editable", "halab", "nbgrader")
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -30,7 +30,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     count = 0
     for cell in notebook.cells:
-        kept = {key: value for key, value in cell.metadata.items() if key in KEPT and value != []}
+        kept = {key: value for key, value in cell.metadata.items() if key in KEPT and value not in ([], {})}
         if cell.cell_type == "code":
             kept["tags"] = list(dict.fromkeys([*kept.get("tags", []), COMPARED]))
         cell.metadata = nbformat.from_dict(kept)

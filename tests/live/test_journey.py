@@ -58,6 +58,14 @@ def test_broken_in_other_ways_every_day_the_checks_notice_exactly_that(live: Liv
     assert done.ok, done.stdout + done.stderr
 
 
+def test_left_blank_another_exercise_every_day_its_checks_notice(new_lab: Callable[..., Live]) -> None:
+    """A part of `make exercises`, another one each day."""
+    live = new_lab()
+    assert live.halab("up", "--empty").ok
+    done = live.halab("exec", "--", sys.executable, "-m", "tests.exercises", "--some", "1", timeout=600)
+    assert done.ok, done.stdout + done.stderr
+
+
 def test_the_report_says_which_lab_it_is_about(ran: tuple[Live, Result, Path]) -> None:
     live, _, folder = ran
     about = json.loads((folder / "report.json").read_text())["lab"]

@@ -62,8 +62,8 @@ def test_a_run_that_no_reader_would_have_is_refused(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "notebooks").exists()
 
 
-def test_what_protects_a_graded_cell_stays() -> None:
+def test_what_an_exercise_and_a_locked_cell_say_of_themselves_stays() -> None:
     notebook = executed()
-    locks = {"deletable": False, "editable": False, "nbgrader": {"grade": True}}
-    notebook.cells[1].metadata.update(locks)
-    assert dict(clean(notebook).cells[0].metadata) == {"tags": ["a"], **locks}
+    about = {"nbgrader": {"grade_id": "a"}, "halab": {"exercise": "a"}, "deletable": False, "editable": False}
+    notebook.cells[1].metadata.update(about)
+    assert dict(clean(notebook).cells[0].metadata) == {"tags": ["a", "nbval-check-output"], **about}

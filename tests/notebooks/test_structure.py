@@ -45,10 +45,22 @@ def test_begins_with_its_goal_and_what_it_needs(path: Path) -> None:
     assert "**What you need.**" in first
 
 
-def test_names_its_words_what_changed_and_what_is_next(path: Path) -> None:
+def test_names_its_words_breaks_something_and_says_what_changed_and_what_is_next(path: Path) -> None:
     text = "\n".join(c.source for c in cells(path, "markdown"))
-    for part in ("**Vocabulary.**", "2014", "**Roads not taken.**", "**Next", "## Checks"):
+    for part in ("**Vocabulary.**", "2014", "**Roads not taken.**", "**Next", "## Checks", "## Break it"):
         assert part in text, part
+
+
+def test_each_word_of_the_vocabulary_has_its_source(path: Path) -> None:
+    """A link, or `there` and `the same page` for one that was named already."""
+    (text,) = [c.source for c in cells(path, "markdown") if c.source.startswith("**Vocabulary.**")]
+    sentences = re.split(r"(?<=\.) (?=An? \*|\*|The \*)", text.removeprefix("**Vocabulary.** "))
+    assert len(sentences) >= 4
+    assert not [s for s in sentences if not re.search(r"\]\(https://|\(there\b|\(the same page\)", s)]
+
+
+def test_cells_need_no_lambda_and_no_walrus(path: Path) -> None:
+    assert not [c.source for c in cells(path, "code") if "lambda" in c.source or ":=" in c.source]
 
 
 def test_takes_the_lab_as_parameters(path: Path) -> None:
@@ -65,7 +77,7 @@ def test_ends_with_its_own_checks(path: Path) -> None:
 
 def test_prose_and_code_cells_are_short(path: Path) -> None:
     long = [c.source[:50] for c in cells(path, "markdown") if len(re.sub(r"^\|.*$", "", c.source, flags=re.M).split()) > WORDS]
-    long += [c.source[:50] for c in cells(path, "code") if len(c.source.splitlines()) > LINES]
+    long += [c.source[:50] for c in cells(path, "code") if len([line for line in c.source.splitlines() if " SOLUTION" not in line]) > LINES]
     assert not long
 
 

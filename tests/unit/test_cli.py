@@ -20,7 +20,7 @@ from halab.host import Host
 from halab.lab import Lab
 from halab.report import Report
 
-STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "reset"}
+STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "reset", "student"}
 COMMANDS = sorted(cli.main.commands)
 
 
@@ -417,3 +417,24 @@ def test_the_owner_is_the_user_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_lab_object_touches_nothing(settings: Any) -> None:
     Lab(settings)
     assert not settings.state.exists()
+
+
+# -- student ------------------------------------------------------------------------------------------
+
+
+def test_student_writes_the_edition_and_says_where_to_begin(tmp_path: Path) -> None:
+    done = halab("student", str(tmp_path / "new"))
+    assert (done.exit_code, "begin with README.md" in done.output) == (0, True)
+    assert sorted(path.stem for path in (tmp_path / "new").glob("*.ipynb")) == chain.chapters()
+
+
+def test_student_writes_a_course_for_nbgrader(tmp_path: Path) -> None:
+    assert halab("student", "--nbgrader", str(tmp_path / "new")).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["nbgrader_config.py", "source"]
+
+
+@pytest.mark.parametrize("option", [[], ["--nbgrader"]])
+def test_student_overwrites_nothing(tmp_path: Path, option: list[str]) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    done = halab("student", *option, str(tmp_path))
+    assert (done.exit_code, [path.name for path in tmp_path.iterdir()]) == (2, ["mine.txt"])

@@ -272,3 +272,24 @@ def test_python_and_pytest_of_the_caller_do_not_reach_the_checks(
     monkeypatch.chdir(tmp_path / "evil")
     write("def test_it(): pass\n")
     assert verdicts(grading.run(["02-corosync"], path))["it"].verdict == "passed"
+NEEDY = """
+import pytest
+def test_one(): pass
+@pytest.mark.check(needs=("one",))
+def test_two(): pass
+@pytest.mark.check(needs=("two",))
+def test_three(): assert False
+def test_four(): pass
+"""
+
+
+def test_only_some_checks_run_and_those_that_they_need(write: Write, path: Path) -> None:
+    write(NEEDY)
+    report = grading.run(["02-corosync"], path, only=["02-corosync/three"])
+    assert {n: c.verdict for n, c in verdicts(report).items()} == {"one": "passed", "two": "passed", "three": "failed"}
+
+
+def test_no_check_of_that_name_is_an_error_and_no_pass(write: Write, path: Path) -> None:
+    write(NEEDY)
+    with pytest.raises(LabError):
+        grading.run(["02-corosync"], path, only=["02-corosync/five"])

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from halab import pacemaker
 from halab.command import Result
 from halab.errors import LabError, Unreachable, UsageError
 from halab.host import Host
@@ -120,3 +121,41 @@ def test_a_disk_always_has_the_keys_and_the_identity_only_when_asked(lab: Lab, m
     assert set(made[0]) == keys
     assert set(made[1]) == keys | set(lab[1].identity_files)
     assert all(made[1][path][1] == 0o600 for path in keys)
+
+
+VIP = {"192.168.100.100"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "holder"),
+    [
+        ({1: set(), 2: VIP, 3: set()}, "pacemaker02"),
+        ({1: set(), 2: set(), 3: set()}, None),
+        ({1: VIP, 2: VIP, 3: set()}, None),
+        ({1: VIP, 2: None, 3: set()}, None),
+    ],
+)
+def test_the_holder_is_the_one_node_that_certainly_holds_the_address(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, answers: dict, holder: str | None
+) -> None:
+    see(monkeypatch, answers)
+    assert lab.holder() == holder
+
+
+@pytest.mark.parametrize(
+    ("resources", "place"),
+    [({"WebSite": ("pacemaker03",)}, "pacemaker03"), ({"WebSite": ()}, None), ({"WebSite": ("a", "b")}, None), ({}, None)],
+)
+def test_where_a_resource_runs_is_asked_on_the_first_node_that_runs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, resources: dict, place: str | None
+) -> None:
+    asked = []
+
+    def status(node: Node) -> SimpleNamespace:
+        asked.append(node.name)
+        return SimpleNamespace(resources=resources)
+
+    monkeypatch.setattr(Node, "state", property(lambda node: "shut off" if node.number == 1 else "running"))
+    monkeypatch.setattr(pacemaker, "status", status)
+    assert lab.where("WebSite") == place
+    assert asked == ["pacemaker02"]

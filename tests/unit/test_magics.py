@@ -105,3 +105,11 @@ def test_the_notebooks_own_lab_is_used(lab: Lab) -> None:
 def test_a_notebook_whose_lab_is_something_else_gets_the_current_one() -> None:
     found = magics.LabMagics._lab(SimpleNamespace(shell=Shell(lab="mine")))
     assert (type(found), found.settings.name) == (Lab, "halab")
+
+
+def test_comments_and_empty_lines_are_not_typed_on_a_console() -> None:
+    assert list(filter(magics._typed, magics._joined("### BEGIN SOLUTION\nhostname\n\n### END SOLUTION"))) == ["hostname"]
+
+
+def test_a_cell_knows_what_addresses_begin_with(lab: Lab) -> None:
+    assert "PREFIX=192.168.100; " in magics.variables(lab)

@@ -1,0 +1,78 @@
+"""Waiting in the words of a chapter: `until.members(node, 1, 2)`, `until.held(lab, other_than=home)`.
+
+Each returns what it waited for, or raises DeadlinePassed with what was seen last. A daemon that does not
+answer yet counts as "not yet".
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from halab import corosync, pacemaker
+from halab.errors import StudentError
+from halab.lab import Lab
+from halab.node import Node
+from halab.probe import Probe
+from halab.wait import eventually
+
+T = TypeVar("T")
+RETRY = (StudentError,)
+
+
+def members(node: Node, *ids: int) -> list[int]:
+    """This node sees exactly the members of these ids."""
+    what = f"{node.name} sees the members {', '.join(map(str, ids))}"
+    return eventually(lambda: corosync.joined(node), lambda seen: seen == sorted(ids), within="membership", what=what)
+
+
+def reloaded(node: Node) -> tuple[int, int]:
+    """A consensus longer than the token is in force: (token, consensus) in ms."""
+    what = "consensus is longer than the token"
+    return eventually(lambda: corosync.timeouts(corosync.cmap(node)), lambda t: t[1] > t[0], within="membership", what=what, retry=RETRY)
+
+
+def all_ready(lab: Lab) -> dict[str, pacemaker.Status]:
+    """Every node sees all nodes online, neither in standby nor in maintenance, and a DC: name -> what it sees."""
+    names = tuple(node.name for node in lab)
+    return eventually(lambda: lab.each(pacemaker.status), lambda seen: all(s.ready == names and s.dc for s in seen.values()),
+                      within="election", what="all nodes are ready", retry=RETRY)  # fmt: skip
+
+
+def idle(node: Node) -> bool:
+    """The DC has nothing left to do, as this node sees it."""
+    return eventually(lambda: pacemaker.idle(node), within="resource", what="the DC is idle", retry=RETRY)
+
+
+def runs(lab: Lab, resource: str) -> str:
+    """The resource runs on one node: its name."""
+    return _found(lambda: lab.where(resource), lambda name: name is not None, "resource", f"{resource} runs on one node")
+
+
+def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) -> str:
+    """One node holds the virtual IP, seen from outside: its name."""
+    return _found(lab.holder, _wanted(by, other_than), "failover", f"one node holds {lab.virtual_ip}{_words(by, other_than)}")
+
+
+def served(probe: Probe, *, by: Node | None = None, other_than: Node | None = None) -> str:
+    """The client outside gets a page: the name of the node that it comes from."""
+    return _found(lambda: probe.now, _wanted(by, other_than), "failover", f"a page at {probe.url}{_words(by, other_than)}")
+
+
+def failed(node: Node, times: int) -> tuple[str, ...]:
+    """So many failed operations are recorded: what they were. With 0: none is left."""
+    what = f"{times} failed operations are recorded"
+    return eventually(lambda: pacemaker.status(node).failures, lambda f: len(f) == times, within="resource", what=what, retry=RETRY)
+
+
+def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:
+    name = eventually(look, wanted, within=within, what=what, retry=RETRY)
+    assert name
+    return name
+
+
+def _wanted(by: Node | None, other_than: Node | None) -> Callable[[str | None], bool]:
+    """Is this name one of a node, that node's, and not that other's?"""
+    return lambda name: name is not None and name == (by.name if by else name) and name != (other_than.name if other_than else None)
+
+
+def _words(by: Node | None, other_than: Node | None) -> str:
+    return f", {by.name}" if by else f", other than {other_than.name}" if other_than else ""
