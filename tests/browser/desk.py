@@ -64,6 +64,7 @@ class Desk:
 
     def new_notebook(self) -> Locator:
         self.menu("File", "New", "Notebook")
+        expect(self.page.locator(".lm-DockPanel-tabBar .lm-mod-current", has_text="Untitled")).to_have_count(1)
         return self._ready()
 
     def _ready(self) -> Locator:
