@@ -86,7 +86,7 @@ def _gather(source: Path, executed: Path) -> None:
     pages = sorted(path.stem for path in chain.NOTEBOOKS.glob("*.md"))
     for page in pages:
         shutil.copy(chain.NOTEBOOKS / f"{page}.md", source)
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text().replace("](notebooks/", "](")  # chapters and pages lie beside it here
     for there, here in PAGES.items():
         readme = readme.replace(f"]({there})", f"]({here})")
         shutil.copy(ROOT / there, source / here)

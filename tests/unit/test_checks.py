@@ -1,35 +1,19 @@
 """What the checks of `checks/` say, before any cluster is asked: their wording is kept in golden/checks.txt."""
 
-import inspect
-import sys
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from halab import grading
+from tests import listing
+from tests.listing import checks
 
 GOLDEN = Path(__file__).parent / "golden" / "checks.txt"
 
 
 @pytest.fixture(scope="module")
-def modules() -> Iterator[dict[str, ModuleType]]:
-    """chapter -> its module."""
-    sys.path.insert(0, str(grading.CHECKS))
-    yield {name: import_module(f"test_{name.replace('-', '_')}") for name in grading.chapters()}
-    sys.path.remove(str(grading.CHECKS))
-
-
-def checks(module: ModuleType) -> dict[str, tuple[str, dict]]:
-    """name -> (title, marker) in the order in which pytest runs them."""
-    found = {}
-    for name, function in inspect.getmembers(module, inspect.isfunction):
-        if name.startswith("test_"):
-            mark = next(m for m in vars(function)["pytestmark"] if m.name == "check")
-            found[name.removeprefix("test_")] = ((function.__doc__ or "").splitlines()[0], mark.kwargs)
-    return found
+def modules() -> dict[str, ModuleType]:
+    return listing.modules()
 
 
 def test_every_check_has_a_title_points_two_hints_and_something_to_read(modules: dict[str, ModuleType]) -> None:
@@ -67,6 +51,4 @@ def wording(modules: dict[str, ModuleType]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(grading.CHECKS))
-    GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(wording({name: import_module(f"test_{name.replace('-', '_')}") for name in grading.chapters()}))
+    GOLDEN.write_text(wording(listing.modules()))

@@ -272,6 +272,8 @@ def test_python_and_pytest_of_the_caller_do_not_reach_the_checks(
     monkeypatch.chdir(tmp_path / "evil")
     write("def test_it(): pass\n")
     assert verdicts(grading.run(["02-corosync"], path))["it"].verdict == "passed"
+
+
 NEEDY = """
 import pytest
 def test_one(): pass

@@ -1,24 +1,15 @@
 """The matrix of checks by mutants, before any lab is started: every check has something that kills it."""
 
-import inspect
-import sys
-from importlib import import_module
-
 import pytest
 
-from halab import grading
 from halab.report import Report
+from tests import listing
 from tests.mutants import MUTANTS, ROADS, matrix
 
 
 @pytest.fixture(scope="module")
 def checks() -> list[str]:
-    """The ids of all checks."""
-    sys.path.insert(0, str(grading.CHECKS))
-    modules = {name: import_module(f"test_{name.replace('-', '_')}") for name in grading.chapters()}
-    sys.path.remove(str(grading.CHECKS))
-    return [f"{chapter}/{name.removeprefix('test_')}" for chapter, module in modules.items()
-            for name, _ in inspect.getmembers(module, inspect.isfunction) if name.startswith("test_")]  # fmt: skip
+    return listing.ids()
 
 
 def test_every_check_has_a_mutant(checks: list[str]) -> None:

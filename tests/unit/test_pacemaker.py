@@ -261,6 +261,8 @@ def test_a_location_ties_the_resources_of_its_set() -> None:
     sets = '<rsc_location id="x" node="n" score="5"><resource_set id="s"><resource_ref id="WebSite"/></resource_set></rsc_location>'
     cib = ElementTree.fromstring(GROUPED % sets)
     assert (pacemaker.ties(cib, "WebSite"), pacemaker.ties(cib, "ClusterIP")) == (["x"], [])
+
+
 def test_what_is_forgotten_takes_its_constraints_along_and_they_go_first() -> None:
     asked: list[object] = []
     node = SimpleNamespace(run=lambda command, *args, **_: asked.extend(args))
