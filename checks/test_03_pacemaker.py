@@ -38,8 +38,8 @@ def test_service(lab: Lab) -> None:
 @pytest.mark.check(
     points=3,
     needs=("service",),
-    hint="give it dc-deadtime's time; then look at the membership of chapter 02",
-    more="`crm node online NAME`, `crm node ready NAME`; a node that corosync does not see can't be online",
+    hint="`crm_mon -1` says who is in standby, in maintenance or offline; after a start, give it dc-deadtime's time",
+    more="`crm node online NAME`, `crm node ready NAME`; a node that corosync does not see can't be online: chapter 02",
     read="crm_mon(8)",
 )
 def test_online(lab: Lab) -> None:

@@ -26,7 +26,7 @@ def _one(sights: dict[str, Sight]) -> bool:
 @pytest.mark.check(
     points=2,
     hint="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 …`",
-    more="… params ip=$VIP cidr_netmask=24 op monitor interval=30s; `crm resource manage ClusterIP` if it is unmanaged",
+    more="… params ip=$VIP cidr_netmask=24 op monitor interval=30s (seconds); `crm resource manage ClusterIP` if it is unmanaged",
     read="ocf_heartbeat_IPaddr2(7)",
 )
 def test_resource(lab: Lab) -> None:
@@ -35,7 +35,12 @@ def test_resource(lab: Lab) -> None:
     def configured(node: Node) -> dict[str, object]:
         found = pacemaker.primitive(pacemaker.cib(node), "ClusterIP") or {}
         left_alone = "ClusterIP" in pacemaker.status(node).unmanaged
-        return {"agent": found.get("agent"), "ip": found.get("ip"), "watched": pacemaker.watched(found), "managed": not left_alone}
+        return {
+            "agent": found.get("agent"),
+            "ip": found.get("ip"),
+            "watched": pacemaker.watched(found) or found.get("monitor") or "no monitor",
+            "managed": not left_alone,
+        }
 
     want = {"agent": "ocf:heartbeat:IPaddr2", "ip": str(lab.virtual_ip), "watched": True, "managed": True}
     on_every_node(lab, configured, want, expected=describe(want), show="crm configure show ClusterIP; crm_mon -1")
