@@ -202,16 +202,17 @@ def execute(command: tuple[str, ...]) -> NoReturn:
 @click.argument("folder", default="work", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--port", type=click.IntRange(1, 65535), help="of 127.0.0.1; 8888 or any free one by default")
 @click.option("--browser/--no-browser", default=True, help="open the page in a browser, when there is one")
-def desk(folder: Path, port: int | None, browser: bool) -> int:
+@click.option("--solved", is_flag=True, help="the complete chapters, with nothing left to do")
+def desk(folder: Path, port: int | None, browser: bool, solved: bool) -> int:
     """Open JupyterLab with chapters of your own in FOLDER. Example: halab lab --port 9000 my-work"""
-    from halab.desk import open_desk
+    from halab.relay import open_desk
 
     if current().host.inside:
         raise UsageError("JupyterLab is opened from the machine", "a shell in the lab host", "halab lab in another terminal")
     if code := subprocess.run([sys.executable, "-m", "halab", "up", "--empty"], check=False).returncode:
         return code
-    user = owner()
-    return open_desk(folder.absolute(), port, (user.pw_uid, user.pw_gid), printer(), browser=browser)
+    user, edition = owner(), "solved" if solved else "student"
+    return open_desk(folder.absolute(), edition, port, (user.pw_uid, user.pw_gid), printer(), browser=browser)
 
 
 @main.command()

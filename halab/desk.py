@@ -1,142 +1,45 @@
-"""The student's desk: JupyterLab inside the lab host, and a relay by which the machine's browser reaches it.
+"""The student's desk: JupyterLab inside the lab host, as the lab's owner.
 
-Two processes. Outside, `open_desk` starts the other one through the same door as `halab exec`, and passes
-the bytes of 127.0.0.1:PORT on to a unix socket. Inside, as the lab's owner,
+    python -m halab.desk FOLDER SOCKETS PORT student|solved
 
-    python -m halab.desk FOLDER SOCKETS PORT
-
-lays the chapters out in a folder of the student's own and becomes Jupyter's server, on that socket. Server
-and kernels keep all that they keep in `FOLDER/.jupyter`; nothing in the user's home has a say.
+lays the chapters out in a folder of the student's own and becomes Jupyter's server, on a unix socket;
+`halab.relay` starts it, and brings the machine's browser there. Server and kernels keep all that they
+keep in `FOLDER/.jupyter`; nothing in the user's home has a say.
 """
 
-import asyncio
 import fcntl
 import json
 import os
 import re
 import secrets
-import socket
+import shutil
 import sys
-import webbrowser
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import nbformat
 
-from halab import chain
-from halab.errors import HalabError, HostDown, UsageError
+from halab import chain, student
+from halab.errors import HalabError, UsageError
 from halab.lab import current
-from halab.lock import held
 from halab.patience import DESK
 from halab.settings import Settings
 from halab.template import render
-from halab.wait import eventually, seconds
+from halab.wait import seconds
 
 #: Where Jupyter listens and what says the page's address, in the folder of sockets.
 SOCKET, PAGE = "jupyter.sock", "page"
 #: The server's and the kernels' own files, in the student's folder.
 OWN, LOG = ".jupyter", "server.log"
-PORT = 8888
 #: The first page that a student sees.
 WELCOME = "welcome.md"
 #: Where JupyterLab keeps which tabs are open (jupyterlab_server names the file so).
 WORKSPACE = "lab/workspaces/default-37a8.jupyterlab-workspace"
-
-
-# -- outside ----------------------------------------------------------------------------------------------
-
-
-def open_desk(folder: Path, port: int | None, owner: tuple[int, int], line: Callable[[str], None], *, browser: bool = True) -> int:
-    """Start Jupyter in the lab host, say its address, and relay to it until it ends or Ctrl-C. Its exit code.
-
-    Raises UsageError when `port` is taken; without one, 8888 or any free port is used."""
-    with TemporaryDirectory(prefix="halab-", ignore_cleanup_errors=True) as sockets, _listen(port) as listener:
-        os.chown(sockets, *owner)
-        try:
-            code = asyncio.run(_serve(folder, Path(sockets), listener, line, browser))
-        except KeyboardInterrupt:
-            code = 0
-    if code not in (0, UsageError.exit_code):  # what was wrong with its use, it has said
-        seen = f"it ended with status {code}; its log is {folder / OWN / LOG}"
-        raise HostDown("JupyterLab runs until it is closed", seen, "halab status, then halab lab again")
-    if code == 0:
-        line("JupyterLab is closed; the lab goes on")
-    return code
-
-
-def _listen(port: int | None) -> socket.socket:
-    try:
-        return socket.create_server(("127.0.0.1", port or PORT))
-    except OSError as error:
-        if port:
-            raise UsageError(f"port {port} of 127.0.0.1 is free", error, "another --port") from None
-        return socket.create_server(("127.0.0.1", 0))
-
-
-async def _serve(folder: Path, sockets: Path, listener: socket.socket, line: Callable[[str], None], browser: bool) -> int:
-    inner = (sys.executable, "-m", "halab.desk", str(folder), str(sockets), str(listener.getsockname()[1]))
-    # No terminal on its input: Jupyter would ask there whether Ctrl-C is meant.
-    server = await asyncio.create_subprocess_exec(sys.executable, "-m", "halab", "exec", "--", *inner, stdin=asyncio.subprocess.DEVNULL)
-    relay = await asyncio.start_server(partial(_client, sockets / SOCKET), sock=listener)
-    opened = False
-    try:
-        if opened := await asyncio.to_thread(_opens, sockets, server):
-            _tell((sockets / PAGE).read_text(), line, browser)
-        return await server.wait()
-    finally:
-        relay.close()
-        if server.returncode is None:
-            server.terminate()
-            await server.wait()
-        if opened:  # what ended may have been the door only; Jupyter holds its lock until it is gone itself
-            gone = partial(eventually, lambda: not held(folder / OWN / "lock"), within="daemon", what="JupyterLab ends when asked")
-            await asyncio.to_thread(gone)
-
-
-def _opens(sockets: Path, server: asyncio.subprocess.Process) -> bool:
-    """Does Jupyter answer? False: it ended instead, and said why."""
-    eventually(lambda: server.returncode is not None or _answers(sockets / SOCKET), within="boot", what="JupyterLab answers")
-    return server.returncode is None
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as link:
-        return link.connect_ex(str(path)) == 0
-
-
-async def _client(path: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection of the browser: every byte goes through, both ways."""
-    try:
-        inner = await asyncio.open_unix_connection(str(path))
-    except OSError:  # it is not there yet, or no more
-        writer.close()
-        return
-    await asyncio.gather(_copy(reader, inner[1]), _copy(inner[0], writer))
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-def _tell(page: str, line: Callable[[str], None], browser: bool) -> None:
-    line(f"JupyterLab is open at\n    {page}")
-    line("Ctrl-C here closes it; the lab goes on. `halab down` ends the lab.")
-    if browser and os.geteuid() != 0 and {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
-        webbrowser.open(page)
-
-
-# -- inside -----------------------------------------------------------------------------------------------
+#: What is on the desk: chapters with exercises to do, or the complete ones.
+EDITIONS = ("student", "solved")
 
 
 def main() -> None:
-    folder, sockets, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    folder, sockets, port, edition = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     lab = current()
     own = folder / OWN
     own.mkdir(parents=True, exist_ok=True)
@@ -144,7 +47,7 @@ def main() -> None:
     base = f"http://127.0.0.1:{port}"
     page = f"{base}/lab?token={token}"
     _only_one(own / "lock", page)
-    lay_out(lab.settings, folder, base)
+    lay_out(lab.settings, folder, base, edition)
     configure(lab.settings, own)
     arrange(own / WORKSPACE, base)
     (sockets / PAGE).write_text(page)
@@ -173,24 +76,18 @@ def _only_one(path: Path, page: str) -> None:
     os.set_inheritable(file, True)
 
 
-def lay_out(settings: Settings, folder: Path, base: str) -> None:
-    """The student's own copies of the chapters, without outputs; one that is there is the student's and stays."""
+def lay_out(settings: Settings, folder: Path, base: str, edition: str) -> None:
+    """The student's own copies of the chapters; one that is there is the student's and stays."""
     for name in chain.chapters():
         target = folder / f"{name}.ipynb"
         if not target.exists():
-            nbformat.write(fresh(settings, nbformat.read(chain.NOTEBOOKS / target.name, as_version=4)), target)
+            complete = nbformat.read(chain.NOTEBOOKS / target.name, as_version=4)
+            made = student.blank(complete, settings) if edition == "solved" else student.exercises(complete, name, settings)
+            nbformat.write(made, target)
+    for page in chain.NOTEBOOKS.glob("*.md"):
+        shutil.copy(page, folder)
     facts = [about(name) for name in chain.chapters()]
-    (folder / WELCOME).write_text(render("welcome.md.j2", chapters=facts, base=base, virtual_ip=settings.virtual_ip))
-
-
-def fresh(settings: Settings, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A chapter as a student begins it: nothing executed, its parameters those of this lab."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.source = f'lab_name = "{settings.name}"\nengine = "{settings.engine}"\nnodes = {settings.nodes}'
-    return notebook
+    (folder / WELCOME).write_text(render("welcome.md.j2", chapters=facts, base=base, edition=edition))
 
 
 def about(name: str) -> dict[str, str]:
@@ -232,8 +129,14 @@ def configure(settings: Settings, own: Path) -> None:
         "@jupyterlab/notebook-extension:tracker": {"autoStartDefaultKernel": True},
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     }
-    for path, text in {"jupyter_server_config.json": server, "labconfig/default_setting_overrides.json": look}.items():
-        (own / path).parent.mkdir(exist_ok=True)
+    # A cell with %%node may be the first that somebody runs.
+    magics = {"InteractiveShellApp": {"exec_lines": ["import halab.magics; halab.magics.register(get_ipython())"]}}
+    files = {
+        "jupyter_server_config.json": server, "labconfig/default_setting_overrides.json": look,
+        "ipython/profile_default/ipython_config.json": magics,
+    }  # fmt: skip
+    for path, text in files.items():
+        (own / path).parent.mkdir(parents=True, exist_ok=True)
         (own / path).write_text(json.dumps(text, indent=1))
 
 

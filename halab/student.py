@@ -63,19 +63,30 @@ def _class_edition(settings: Settings) -> dict[str, nbformat.NotebookNode]:
 
 def edition(notebook: nbformat.NotebookNode, chapter: str, settings: Settings) -> nbformat.NotebookNode:
     """A complete chapter for a class: without outputs, for the lab of these settings, with a cell to check each exercise."""
-    made = deepcopy(notebook)
+    made = blank(notebook, settings)
     checks: dict[str, list[nbformat.NotebookNode]] = {}
     for exercise in of(made, chapter):
         checks.setdefault(exercise.after, []).append(_check_cell(chapter, exercise.name))
     made.cells = [new for cell in made.cells for new in (cell, *checks.get(cell.id, ()))]
+    last = [cell for cell in made.cells if cell.cell_type == "code"][-1]
+    last.source = last.source.replace("halab.check(", "halab.points(")
+    return made
+
+
+def blank(notebook: nbformat.NotebookNode, settings: Settings) -> nbformat.NotebookNode:
+    """A chapter as somebody begins it: nothing executed, its parameters those of this lab."""
+    made = deepcopy(notebook)
     for cell in made.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = f'lab_name = "{settings.name}"\nengine = "{settings.engine}"\nnodes = {settings.nodes}'
-    last = [cell for cell in made.cells if cell.cell_type == "code"][-1]
-    last.source = last.source.replace("halab.check(", "halab.points(")
     return made
+
+
+def exercises(notebook: nbformat.NotebookNode, chapter: str, settings: Settings) -> nbformat.NotebookNode:
+    """A chapter of the student's edition: its exercises to do, and after each a cell that checks it."""
+    return cleared(edition(notebook, chapter, settings))
 
 
 def cleared(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -36,10 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("desk") / "work"
 
 
-@pytest.fixture(scope="session")
-def url(live: Live, folder: Path) -> Iterator[str]:
-    """`halab lab`, from its start to the end of the tests: the address that it prints."""
-    process = live.start("lab", str(folder), "--no-browser")
+@contextmanager
+def started(live: Live, folder: Path, *options: str) -> Iterator[str]:
+    """`halab lab`, from its start to its end: the address that it prints."""
+    process = live.start("lab", str(folder), "--no-browser", *options)
     assert process.stdout
     lines: list[str] = []
     while not (found := re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", "".join(lines))):
@@ -49,6 +50,13 @@ def url(live: Live, folder: Path) -> Iterator[str]:
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def url(live: Live, folder: Path) -> Iterator[str]:
+    """A desk with the complete chapters, for all tests of the journey."""
+    with started(live, folder, "--solved") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

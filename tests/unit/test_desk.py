@@ -1,40 +1,51 @@
 import json
 import os
 import signal
-import socket
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from halab import chain, desk
 from halab.errors import UsageError
 from halab.settings import Settings
+from halab.wait import eventually
 
 BASE = "http://127.0.0.1:8888"
 
 
-def test_a_fresh_chapter_has_no_outputs_and_this_labs_parameters() -> None:
-    shown = new_output("stream", text="x")
-    parameters = new_code_cell('lab_name = "halab"', metadata={"tags": ["parameters"]})
-    notebook = new_notebook(cells=[parameters, new_code_cell("1", outputs=[shown], execution_count=3)])
-    first, second = desk.fresh(Settings(name="mine", nodes=4), notebook).cells
-    assert first.source == 'lab_name = "mine"\nengine = "lxc"\nnodes = 4'
-    assert (second.outputs, second.execution_count, second.source) == ([], None, "1")
+@pytest.mark.parametrize("edition", desk.EDITIONS)
+def test_chapters_are_laid_out_with_nothing_run(tmp_path: Path, settings: Settings, edition: str) -> None:
+    desk.lay_out(settings, tmp_path, BASE, edition)
+    for path in tmp_path.glob("*.ipynb"):
+        code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        assert not [c for c in code if c.outputs or c.execution_count]
+    text = "".join(path.read_text() for path in tmp_path.glob("*.ipynb"))
+    assert ("your_answer_is_missing" in text, "BEGIN SOLUTION" in text) == {"student": (True, False), "solved": (False, True)}[edition]
+
+
+def test_the_pages_that_the_chapters_link_to_lie_beside_them(tmp_path: Path, settings: Settings) -> None:
+    desk.lay_out(settings, tmp_path, BASE, "student")
+    assert {path.name for path in chain.NOTEBOOKS.glob("*.md")} < {path.name for path in tmp_path.glob("*.md")}
+
+
+def test_a_kernel_knows_the_magics_from_its_first_cell_on(tmp_path: Path, settings: Settings) -> None:
+    desk.configure(settings, tmp_path)
+    config = json.loads((tmp_path / "ipython" / "profile_default" / "ipython_config.json").read_text())
+    assert "halab.magics.register" in config["InteractiveShellApp"]["exec_lines"][0]
 
 
 def test_chapters_are_laid_out_once_and_what_a_student_wrote_stays(tmp_path: Path, settings: Settings) -> None:
-    desk.lay_out(settings, tmp_path, BASE)
+    desk.lay_out(settings, tmp_path, BASE, "student")
     assert sorted(p.stem for p in tmp_path.glob("*.ipynb")) == chain.chapters()
     mine = tmp_path / f"{chain.chapters()[0]}.ipynb"
     mine.write_text("mine")
-    desk.lay_out(settings, tmp_path, BASE)
+    desk.lay_out(settings, tmp_path, BASE, "student")
     assert mine.read_text() == "mine"
 
 
 def test_the_first_page_has_a_row_for_every_chapter(tmp_path: Path, settings: Settings) -> None:
-    desk.lay_out(settings, tmp_path, BASE)
+    desk.lay_out(settings, tmp_path, BASE, "student")
     page = (tmp_path / desk.WELCOME).read_text()
     for name in chain.chapters():
         facts = desk.about(name)
@@ -44,7 +55,7 @@ def test_the_first_page_has_a_row_for_every_chapter(tmp_path: Path, settings: Se
 
 
 def test_graded_cells_stay_locked_in_a_students_copy(tmp_path: Path, settings: Settings) -> None:
-    desk.lay_out(settings, tmp_path, BASE)
+    desk.lay_out(settings, tmp_path, BASE, "student")
     for path in tmp_path.glob("*.ipynb"):
         last = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"][-1]
         assert (last.metadata.deletable, last.metadata.editable) == (False, False)
@@ -80,7 +91,7 @@ def test_a_second_desk_is_told_where_the_first_is(tmp_path: Path) -> None:
         Path(tmp_path / "held").touch()
         signal.pause()
     try:
-        desk.eventually((tmp_path / "held").exists, within=5)
+        eventually((tmp_path / "held").exists, within=5)
         with pytest.raises(UsageError, match="http://first"):
             desk._only_one(lock, "http://second")
     finally:
@@ -88,16 +99,3 @@ def test_a_second_desk_is_told_where_the_first_is(tmp_path: Path) -> None:
         os.waitpid(child, 0)
     desk._only_one(lock, "http://second")
     assert lock.read_text() == "http://second"
-
-
-def test_a_port_that_is_taken_is_refused_when_it_was_asked_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="another --port"):
-        desk._listen(taken.getsockname()[1])
-
-
-def test_without_a_wish_any_free_port_of_this_machine_alone_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(desk, "PORT", taken.getsockname()[1])
-        with desk._listen(None) as free:
-            host, port = free.getsockname()
-            assert host == "127.0.0.1" and port not in (0, desk.PORT)

@@ -1,0 +1,66 @@
+"""The student's edition in the browser: an exercise left blank, its hint, the answer, the points. The lab is as the journey left it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from halab import exercise
+from tests.browser.conftest import started
+from tests.browser.desk import Desk
+from tests.live.livelab import Live
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A second desk on the same lab, with the exercises to do."""
+    with started(live, tmp_path_factory.mktemp("student") / "work") as url:
+        yield Desk.open(browser, url)
+
+
+def code(desk: Desk, text: str) -> Locator:
+    """The code cell that holds this text; JupyterLab draws a cell only when it comes near the window."""
+    cell = desk.panel.locator(".jp-CodeCell", has_text=text).first
+    for _ in range(60):
+        if cell.count():
+            break
+        desk.panel.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollBy(0, 600)")
+        desk.page.wait_for_timeout(100)
+    cell.scroll_into_view_if_needed()
+    return cell
+
+
+def run(desk: Desk, cell: Locator) -> Locator:
+    cell.locator(".cm-content").click()
+    desk.page.keyboard.press("Control+Enter")
+    return desk.ended(cell)
+
+
+def test_a_blank_exercise_gets_a_hint_and_its_answer_passes(desk: Desk) -> None:
+    panel = desk.chapter("04-virtual-ip")
+    desk.run_all(panel)  # to the first exercise, where it stops
+    blank = code(desk, "your_answer_is_missing")
+    expect(blank).to_contain_text("command not found")
+    desk.shot("student-blank")
+    check = run(desk, code(desk, 'only="address"'))
+    expect(check).to_contain_text("expected: agent: ocf:heartbeat:IPaddr2")
+    expect(check).to_contain_text("hint:")
+    expect(check).not_to_contain_text("Traceback")
+    desk.shot("student-hint")
+    blank.locator(".cm-content").click()
+    desk.page.keyboard.press("Control+a")
+    desk.page.keyboard.insert_text(exercise.find("address").solution)
+    desk.page.keyboard.press("Control+Enter")
+    desk.ended(blank)
+    passed = run(desk, code(desk, 'only="address"'))
+    expect(passed.locator("caption")).to_have_text(re.compile(r"\b(\d+) of \1 points"))
+    desk.shot("student-passed")
+
+
+def test_the_solution_is_shown_after_a_try_and_not_before(desk: Desk) -> None:
+    desk.close_notebook()
+    desk.new_notebook()
+    expect(desk.type_and_run('import halab\nhalab.solution("colocation")')).to_contain_text("try")
+    expect(desk.type_and_run('halab.solution("address")')).to_contain_text("IPaddr2")
+    desk.close_notebook()
