@@ -1,6 +1,6 @@
 """`make mutants`: the whole matrix of checks by mutants, shared out over some labs side by side.
 
-    python -m tests.mutants.matrix [--labs N] [--table FILE]
+    python -m tests.mutants.matrix [--labs N] [--table FILE] [--record]
 
 Each lab runs the chapters, its healthy cluster is graded again and again, then every mutant of its share is
 tried. Ends with 1 when one was not noticed as declared, when nothing kills a check, or when a mutant kills
@@ -28,15 +28,15 @@ def shares(names: list[str], labs: int) -> list[list[str]]:
     return [names[k::labs] for k in range(labs)]
 
 
-def tried(lab: str, names: list[str]) -> int:
-    """Run the chapters on a lab of this name, then its share of the mutants; the exit status."""
+def tried(lab: str, words: list[str]) -> int:
+    """Run the chapters on a lab of this name, then `tests.mutants` with these words; the exit status."""
     env = {**os.environ, "HALAB_NAME": lab}
 
     def halab(*argv: str) -> int:
         return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, check=False).returncode
 
     try:
-        return halab("run") or halab("exec", "--", sys.executable, "-m", "tests.mutants", "--healthy", str(HEALTHY), *names)
+        return halab("run") or halab("exec", "--", sys.executable, "-m", "tests.mutants", "--healthy", str(HEALTHY), *words)
     finally:
         halab("down")
 
@@ -76,10 +76,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--labs", type=int, default=2, help="how many side by side; one needs about half a core")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--record", action="store_true", help="keep the wording as golden: then read it")
     asked = parser.parse_args()
     work = shares(list(MUTANTS), asked.labs)
     with ThreadPoolExecutor(asked.labs) as pool:
-        codes = list(pool.map(tried, [f"mutants{k}" for k in range(1, asked.labs + 1)], work))
+        words = [["--record"] * asked.record + share for share in work]
+        codes = list(pool.map(tried, [f"mutants{k}" for k in range(1, asked.labs + 1)], words))
     report = Report.load(chain.RUNS / "latest" / "report.json")
     loose = [f"nothing kills {check}" for check in unkilled(ids(report))] + [f"{name} kills nothing" for name in toothless()]
     print(*loose, sep="\n")
