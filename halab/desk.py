@@ -133,6 +133,7 @@ def configure(settings: Settings, own: Path) -> None:
     magics = {"InteractiveShellApp": {"exec_lines": ["import halab.magics; halab.magics.register(get_ipython())"]}}
     files = {
         "jupyter_server_config.json": server, "labconfig/default_setting_overrides.json": look,
+        "labconfig/page_config.json": {"disabledExtensions": {"@jupyter/nbgrader": True}},  # a teacher's tools, where installed
         "ipython/profile_default/ipython_config.json": magics,
     }  # fmt: skip
     for path, text in files.items():
