@@ -42,7 +42,9 @@ def solution(name: str) -> None:
 
     asked, settings = exercise.find(name), lab().settings
     if not exercise.tried(name, settings):
-        raise UsageError(f"{name}: you tried it first", "it was not checked yet", f'halab.check("{asked.chapter}", only="{name}")')
+        raise UsageError(
+            f"{name} is tried before its solution is shown", "it was not checked yet", f'halab.check("{asked.chapter}", only="{name}")'
+        )
     print(asked.solution)
 
 

@@ -14,7 +14,6 @@ needs did not pass); error (the lab, or a defect of the check: anything else); w
 never a pass, and a check that never returns is an error.
 """
 
-import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -23,13 +22,10 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from halab import grading, pacemaker
-from halab.errors import HalabError, StudentError, Unreachable
-from halab.expect import become, describe
+from halab import attempts, grading, pacemaker, verdict
+from halab.expect import become
 from halab.host import Host
 from halab.lab import Lab, current
-from halab.lock import lock
-from halab.magics import names
 from halab.report import Check, Report, lab_facts
 from halab.wait import seconds
 
@@ -45,10 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(points, needs, hint, more, read, partial, level): what a check is worth and says")
-
-
-class Overrun(BaseException):
-    """A check took too long. No Exception, so that a check which survives every error does not survive this one."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -101,7 +93,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """End a check that never returns; one that swallowed the alarm and returned is late all the same."""
-    overrun = Overrun(f"this check ends within {seconds(LIMIT):g} s; it was still running")
+    overrun = verdict.Overrun(f"this check ends within {seconds(LIMIT):g} s; it was still running")
     rung = []
 
     def late(number: int, frame: object) -> None:
@@ -122,85 +114,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     yield
     if call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
         return  # what happens after a verdict does not change it
-    verdict, share, message = _verdict(item, call)
-    if verdict == "failed" and _mark(item).get("level") == "warning":
-        verdict = "warning"
-    _verdicts[_id(item)] = verdict
-    tries, failures = _attempt(item, verdict)
-    advice = [_spelt(line) for line in _advice(_mark(item), failures)] if verdict in ("failed", "warning") else []
-    _keep(item, verdict, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
-
-
-def _verdict(item: pytest.Item, call: pytest.CallInfo) -> tuple[str, float, str]:
-    """(verdict, share of the points that is earned, message)"""
-    if call.excinfo is None:
-        return "passed", 1, ""
-    error = call.excinfo.value
-    if isinstance(error, pytest.skip.Exception):
-        return "skipped", 0, str(error.msg)
-    if isinstance(error, Unreachable) and (faults := _cut_off()):
-        return "skipped", 0, f"needs the network of chapter 01: {describe(faults)}"
-    if isinstance(error, (StudentError, pytest.fail.Exception)) or (isinstance(error, AssertionError) and _own(item, call)):
-        return "failed", getattr(error, "share", 0), str(error)
-    if isinstance(error, HalabError):
-        return "error", 0, f"the lab, not you: {error}"
-    if isinstance(error, Overrun):
-        return "error", 0, f"the checker, not you: {error}"
-    return "error", 0, f"the checker, not you: {type(error).__name__}: {error}"
-
-
-def _cut_off() -> dict[str, str]:
-    """What the student did to the bridge, the cables or a node's own interface, when a node can't be reached."""
-    try:
-        lab = current()
-        running = [node for node in lab if node.state == "running"]
-        places = {node.name: (node.seen_addresses or {}).get(str(node.address)) for node in running}
-        own = {name: f"its address {place or 'is missing'}" for name, place in places.items() if not place or not place.up}
-        return own | lab.network.faults(places)
-    except HalabError:
-        return {}
-
-
-def _own(item: pytest.Item, call: pytest.CallInfo) -> bool:
-    """Was the assertion made by the check itself, or a module beside it? A library's says nothing about the cluster."""
-    return call.excinfo is not None and Path(call.excinfo.traceback[-1].path).parent in (item.path.parent, item.config.rootpath)
-
-
-def _advice(mark: dict, failures: int) -> list[str]:
-    """One hint, then a stronger one."""
-    lines = [f"hint: {mark['hint']}"] if mark.get("hint") else []
-    lines += [f"do: {mark['more']}"] if mark.get("more") and failures > 1 else []
-    return lines + ([f"read: {mark['read']}"] if mark.get("read") else [])
-
-
-def _spelt(line: str) -> str:
-    """The advice with the lab's values for $VIP and its like, which only the cells of a chapter know."""
-    for name, value in names(current()).items():
-        line = line.replace(f"${name}", str(value))
-    return line
-
-
-def _attempt(item: pytest.Item, verdict: str) -> tuple[int, int]:
-    """(how often this check was graded, how often it failed) on this instance of the lab, this time included."""
-    path = current().settings.folder / "keys" / "attempts.json"  # the one folder of the lab that is its owner's
-    counted, failed = verdict in ("passed", "failed", "warning"), verdict in ("failed", "warning")
-    if not path.parent.exists():
-        return int(counted), int(failed)
-    with lock(path.with_suffix(".lock"), lambda: None):  # two graders at once count both
-        kept = _kept(path)
-        tries, failures = kept.get(_id(item), (0, 0))
-        if counted:
-            kept[_id(item)] = tries, failures = tries + 1, failures + failed
-            path.write_text(json.dumps(kept))
-    return tries, failures
-
-
-def _kept(path: Path) -> dict[str, tuple[int, int]]:
-    """What `_attempt` kept; nothing when it was cut short, or is not there."""
-    try:
-        return {name: (int(tries), int(failures)) for name, (tries, failures) in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    word, share, message = verdict.of(item, call)
+    if word == "failed" and _mark(item).get("level") == "warning":
+        word = "warning"
+    _verdicts[_id(item)] = word
+    tries, failures = attempts.count(_id(item), word)
+    advice = verdict.advice(_mark(item), failures) if word in ("failed", "warning") else []
+    _keep(item, word, "\n".join([message, *advice]), share=share, tries=tries, took=call.duration)
 
 
 def _forget(chapters: set[str], path: Path) -> None:

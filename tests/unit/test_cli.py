@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from halab import chain, cli, door, grading
+from halab import chain, cli, course, door, grading
 from halab.errors import HalabError, LabError, MachineLacks, StudentError, UsageError
 from halab.host import Host
 from halab.lab import Lab
@@ -303,7 +303,7 @@ def checked(about: dict, chapters: None, tmp_path: Path, monkeypatch: pytest.Mon
     """A lab that is entered, with two checks in chapter 02; the folder for what is written."""
     (tmp_path / "test_02_corosync.py").write_text(CHECKS)
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
-    monkeypatch.setattr(cli, "enter", lambda: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(course, "enter", lambda: SimpleNamespace(close=lambda: None))
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
 
@@ -311,7 +311,7 @@ def checked(about: dict, chapters: None, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def unchecked(checked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, where no check may run."""
-    monkeypatch.setattr(cli, "enter", lambda: pytest.fail("entered the lab"))
+    monkeypatch.setattr(course, "enter", lambda: pytest.fail("entered the lab"))
     monkeypatch.setattr(grading, "run", lambda *_, **__: pytest.fail("ran checks"))
     return checked
 

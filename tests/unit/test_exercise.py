@@ -61,7 +61,7 @@ def test_a_solution_is_shown_after_a_try_and_not_before(
     chapter: nbformat.NotebookNode, keys: Path, write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("def test_it(): assert False, 'wrong'\n")
-    with pytest.raises(UsageError, match="you tried it first"):
+    with pytest.raises(UsageError, match="tried before its solution is shown"):
         halab.solution("echo")
     with pytest.raises(FellShort, match=r"halab\.solution"):
         halab.check("02-corosync", only="echo")
