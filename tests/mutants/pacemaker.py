@@ -94,11 +94,11 @@ def nothing_is_managed(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="03/unhindered 04/one_holder 05/runs_with_the_address 05/tidy",
+    fails="03/unhindered 04/one_holder 05/runs_with_the_address 05/colocation 05/tidy",
     skips=f"{AFTER_HOLDER} {AFTER_APACHE}",
 )
 def everything_stopped(lab: Lab) -> Iterator[None]:
-    """stop-all-resources was left on."""
+    """stop-all-resources was left on: whatever else is configured, nothing would run anywhere."""
     with configured(lab, "crm configure property stop-all-resources=true"):
         yield
 
