@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from halab import exercise
+from halab import chain, exercise
 from tests.browser.conftest import started
 from tests.browser.desk import Desk
 from tests.live.livelab import Live
+
+FULL = re.compile(r"\b(\d+) of \1 points")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_a_blank_exercise_gets_a_hint_and_its_answer_passes(desk: Desk) -> None:
     desk.page.keyboard.press("Control+Enter")
     desk.ended(code(desk, "params ip=$VIP"))
     passed = run(desk, code(desk, 'only="address"'))
-    expect(passed.locator("caption")).to_have_text(re.compile(r"\b(\d+) of \1 points"))
+    expect(passed.locator("caption")).to_have_text(FULL)
     desk.shot("student-passed")
 
 
@@ -65,3 +68,27 @@ def test_the_solution_is_shown_after_a_try_and_not_before(desk: Desk) -> None:
     expect(desk.type_and_run('import halab\nhalab.solution("colocation")')).to_contain_text("tried before its solution is shown")
     expect(desk.type_and_run('halab.solution("address")')).to_contain_text("IPaddr2")
     desk.close_notebook()
+
+
+@pytest.mark.slow
+def test_the_whole_edition_is_done_in_the_browser(live: Live, desk: Desk) -> None:
+    """Every chapter: each blank cell gets what the complete chapter has there, all cells are run, and the points are full."""
+    assert live.halab("reset", "01-environment", timeout=300).ok
+    for name in chain.chapters():
+        desk.chapter(name)
+        for answer in answers(name):
+            blank = code(desk, "your_answer_is_missing")
+            blank.locator(".cm-content").click()
+            desk.page.keyboard.press("Control+a")
+            desk.page.keyboard.insert_text(answer)
+        last = desk.run_all(desk.panel)
+        expect(last.locator("caption")).to_have_text(FULL)
+        desk.shot(f"student-{name}")
+        desk.close_notebook()
+
+
+def answers(chapter: str) -> list[str]:
+    """What the complete chapter has in the cells that the student's edition leaves blank, in order."""
+    cells = nbformat.read(chain.NOTEBOOKS / f"{chapter}.ipynb", as_version=4).cells
+    marked = [cell.source for cell in cells if exercise.BEGIN in cell.source]
+    return ["\n".join(line for line in text.splitlines() if "### " not in line) for text in marked]

@@ -2,7 +2,7 @@
 
 `live` is one lab, up, shared by the tests of a module; `new_lab` makes further ones. Both take down
 what they made, also after a failure. Tests marked `inside` run in the lab host, where notebooks run;
-others look from the machine. `slow` ones run with `-m slow` or `-m "slow or not slow"`.
+others look from the machine.
 """
 
 import os
@@ -20,15 +20,6 @@ from tests.live.livelab import Live, labs
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "inside: the test's body runs in the lab host")
-    config.addinivalue_line("markers", "slow: takes long; deselected unless asked for with -m")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "slow" in config.option.markexpr:
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
 
 
 @pytest.hookimpl(tryfirst=True)
