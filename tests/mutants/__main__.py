@@ -29,10 +29,10 @@ from tests.mutants import MUTANTS, Mutant
 GOLDEN = Path(__file__).parent / "golden"
 #: What is broken stays broken: waiting half as long as a grader is enough.
 HASTE = 0.5
-#: Digests, addresses, hardware addresses, names and numbers of nodes.
+#: Digests, addresses, hardware addresses, names and numbers of nodes, times that follow HALAB_TIMEOUT_SCALE.
 BLOTS = {
     r"\b[0-9a-f]{12}\b": "DIGEST", r"\b\d+\.\d+\.\d+\.\d+\b": "ADDRESS", r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b": "CARD",
-    r"\bpacemaker0[1-9]\b": "NODE", r"\b[1-9]\b": "N",
+    r"\bpacemaker0[1-9]\b": "NODE", r"\b[1-9]\b": "N", r"\b\d{4,}\b": "NUMBER",
 }  # fmt: skip
 screen = Console(highlight=False, soft_wrap=True, emoji=False)
 

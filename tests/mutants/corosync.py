@@ -142,8 +142,8 @@ def one_file_edited(lab: Lab) -> Iterator[None]:
 
 @mutant("02/consensus")
 def a_token_in_the_wrong_unit(lab: Lab) -> Iterator[None]:
-    """A token of 10 ms for one of 10 s? The other way round: minutes pass before a dead node is missed."""
-    with reloaded(lab, "s/token: .*/token: 1000000/"):
+    """A token that was meant to be shorter is 35 s long: so late is a dead node missed."""
+    with reloaded(lab, f"s/token: .*/token: {35 * lab.settings.token}/"):
         yield
 
 
