@@ -82,7 +82,7 @@ def test_dc(lab: Lab) -> None:
     points=2,
     needs=("online",),
     hint="`crm_verify -L -V` names the error",
-    more="fencing is on but there is no device: `crm configure property stonith-enabled=false`, until chapter 07",
+    more="fencing is on but there is no device: `crm configure property stonith-enabled=false`, until there is one",
     read="crm_verify(8)",
 )
 def test_verified(lab: Lab) -> None:
