@@ -134,7 +134,7 @@ def test_colocation(lab: Lab, cib: Element) -> None:
 
     def then(changed: Element) -> Where:
         """Where pacemaker would have the address and Apache."""
-        after = transition.simulate(lab.nodes[0], changed, "--quorum", "true").after(now)  # its own check asks for quorum
+        after = transition.simulate(lab.nodes[0], changed).after(now)
         return after.get("ClusterIP"), after.get("WebSite")
 
     cases: dict[str, tuple[Where, Where]]

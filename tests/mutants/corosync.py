@@ -61,7 +61,7 @@ def another_key(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="02/quorum 03/dc 04/one_holder 05/runs_with_the_address 05/tidy",
+    fails="02/quorum 03/dc 04/one_holder 05/runs_with_the_address 05/colocation 05/tidy",
     skips=f"02/majority {AFTER_HOLDER} {AFTER_APACHE}",
 )
 def too_many_votes_expected(lab: Lab) -> Iterator[None]:
