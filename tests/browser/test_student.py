@@ -16,11 +16,18 @@ FULL = re.compile(r"\b(\d+) of \1 points")
 
 
 @pytest.fixture(scope="module")
-def desk(browser: Browser, live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def opened(browser: Browser, live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A second desk on the same lab, with the exercises to do, where chapter 04 begins or later."""
     assert live.halab("check", "03").ok or live.halab("reset", "04-virtual-ip", timeout=300).ok
     with started(live, tmp_path_factory.mktemp("student") / "work") as url:
         yield Desk.open(browser, url)
+
+
+@pytest.fixture
+def desk(opened: Desk, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """The open page; what it showed at the end of the test is kept."""
+    yield opened
+    opened.shot(request.node.name)
 
 
 def code(desk: Desk, text: str) -> Locator:
@@ -67,7 +74,6 @@ def test_the_solution_is_shown_after_a_try_and_not_before(desk: Desk) -> None:
     desk.new_notebook()
     expect(desk.type_and_run('import halab\nhalab.solution("colocation")')).to_contain_text("tried before its solution is shown")
     expect(desk.type_and_run('halab.solution("address")')).to_contain_text("IPaddr2")
-    desk.close_notebook()
 
 
 @pytest.mark.slow
