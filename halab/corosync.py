@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from halab.errors import StudentError
@@ -101,39 +102,40 @@ def identities(cmap: dict[str, str]) -> dict[int, tuple[str, str]]:
     return found
 
 
+def _walk(text: str) -> Iterator[tuple[list[str], str]]:
+    """(sections that a line is in, the line) for what opens a section or gives an option in corosync.conf(5)."""
+    path: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if not line or line.startswith("#"):  # no comment elsewhere: coroparse.c takes the rest of a line as the value
+            continue
+        if line == "}" and path:
+            path.pop()
+            continue
+        if line.endswith("{"):
+            path.append(line[:-1].strip())
+        yield list(path), line
+
+
 def parse_conf(text: str) -> dict[str, str]:
     """corosync.conf(5) as keys of the configuration map: `totem.token`, `nodelist.node.0.name`. Subsections
     that are told apart by an option of theirs (interface, logger_subsys) are left out. Raises StudentError."""
     found: dict[str, str] = {}
-    path: list[str] = []
-    nodes = 0
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if line.startswith("#"):  # no comment elsewhere: coroparse.c takes the rest of a line as the value
-            continue
+    nodes = -1
+    for path, line in _walk(text):
         key, _, value = (part.strip() for part in line.partition(":"))
         if line.endswith("{"):
-            path.append(line[:-1].strip())
-            if path == ["nodelist", "node"]:
-                path[1] = f"node.{nodes}"
-                nodes += 1
-        elif line == "}" and path:
-            path.pop()
+            nodes += path == ["nodelist", "node"]
         elif not path or not value:
             raise StudentError("corosync.conf is made of sections and options", line, "corosync -t")
         elif not {"interface", "logger_subsys"} & set(path):
-            found[".".join([*path, key])] = value
+            numbered = [f"node.{nodes}" if name == "node" else name for name in path]
+            found[".".join([*numbered, key])] = value
     return found
 
 
 def unknown_sections(text: str) -> list[str]:
     """Sections of the file that no part of corosync reads, sorted: `totem.logging`, `service`."""
-    found, path = set(), []
-    for line in map(str.strip, text.splitlines()):
-        if line.endswith("{"):
-            path.append(line[:-1].strip())
-            found.add(".".join(path))
-        elif line == "}" and path:
-            path.pop()
+    found = {".".join(path) for path, line in _walk(text) if line.endswith("{")}
     return sorted(name for name in found if name not in SECTIONS and not name.startswith(OTHERS))
 
 
@@ -164,6 +166,7 @@ OPTIONS = {
 }
 
 
+#: The sections of corosync.conf(5).
 SECTIONS = ("totem", "totem.interface", "nodelist", "nodelist.node", "quorum", "logging", "logging.logger_subsys", "uidgid", "system")
 #: Sections that belong to a quorum device, to resource monitoring and to nozzle(5).
 OTHERS = ("quorum.device", "resources", "nozzle")

@@ -137,7 +137,8 @@ def no_such_address(lab: Lab) -> Iterator[None]:
     """A typing mistake in the interface's file, which will be noticed at the next boot."""
     node, file = spare(lab), "/etc/network/interfaces"
     text = node.get(file)
-    node.check_output("sed -i -E 's/^( *address).*/\\1 192.168.100.300/' %s", file)
+    prefix = str(lab.settings.host_address).rpartition(".")[0]
+    node.check_output(f"sed -i -E 's/^( *address).*/\\1 {prefix}.300/' %s", file)
     yield
     node.put(text, file)
 
