@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from halab.sightings import Double, Look, Sightings, doubles
 from halab.wait import seconds
 
 if TYPE_CHECKING:
+    from halab.journal import Event
     from halab.lab import Lab
 
 PAGE = re.compile(r"pacemaker\d\d")
@@ -61,6 +63,7 @@ class Probe:
         self.every, self.timeout, self.after = every, timeout, after
         self.samples: list[Sample] = []
         self.marks: list[tuple[float, str]] = []
+        self.events: list[Event] = []
         self.sightings = Sightings(lab) if holders else None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -69,9 +72,9 @@ class Probe:
         return f"<probe {self.url}: served by {' then '.join(self.servers) or 'nobody'}>"
 
     def __enter__(self) -> Probe:
-        self._zero = time.monotonic()
+        self.zero = time.monotonic()
         if self.sightings:
-            self.sightings.start(self._zero)
+            self.sightings.start(self.zero)
         self._thread.start()
         return self
 
@@ -82,9 +85,14 @@ class Probe:
         if self.sightings:
             self.sightings.stop()
 
-    def mark(self, text: str) -> None:
-        """Note that something was done now."""
-        self.marks.append((time.monotonic() - self._zero, text))
+    def mark(self, text: str) -> float:
+        """Note that something was done now: when (s)."""
+        self.marks.append((time.monotonic() - self.zero, text))
+        return self.marks[-1][0]
+
+    def explain(self, events: Iterable[Event]) -> None:
+        """Keep what corosync and pacemaker told meanwhile (`halab.journal.events`), for the picture."""
+        self.events = list(events)
 
     @property
     def now(self) -> str | None:
@@ -160,7 +168,7 @@ class Probe:
             sent = time.monotonic()
             node, answered = fetch(self.url, self.timeout)
             done = time.monotonic()
-            self.samples.append(Sample(sent - self._zero, done - self._zero, node, answered and node is None))
+            self.samples.append(Sample(sent - self.zero, done - self.zero, node, answered and node is None))
             self._stop.wait(max(0.0, self.every - (done - sent)))
 
 
