@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Event as Timer
 from typing import Literal
 
-from halab import corosync, faults, journal, measure, pacemaker, until
+from halab import faults, measure, pacemaker, until
 from halab.errors import DeadlinePassed, UsageError
 from halab.heal import DAEMONS, heal, speaker
 from halab.lab import Lab
@@ -98,7 +98,6 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
         raise UsageError(f"{name} is a fault", fix="the faults are " + ", ".join(FAULTS))
     fault = FAULTS[name]
     victim = lab.node(until.held(lab))
-    token, consensus = corosync.timeouts(corosync.cmap(victim))
     fenced = fencing(lab)
     try:
         with Probe(lab, holders=True) as probe:
@@ -111,8 +110,7 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     except BaseException:
         heal(lab)
         raise
-    probe.explain(journal.events(lab, probe.zero, begin))
-    page = measure.page(probe, begin, victim.name, elsewhere=fault.page == "another")
+    terms = measure.explain(probe, victim, elsewhere=fault.page == "another")
     return Drill(
         Measurement(
             fault=name,
@@ -126,8 +124,8 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
             unknown=sum(probe.blind.values()),
             victim=victim.name,
             holders=tuple(probe.sightings.holders) if probe.sightings else (),
-            predicted=(token + consensus) / 1000 if fault.loss else None,
-            terms=measure.terms(probe.events, begin, page, victim.name),
+            predicted=sum(probe.predicted) if fault.loss else None,
+            terms=terms,
         ),
         probe,
     )

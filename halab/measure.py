@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
 
-from halab.journal import Event
+from halab import corosync
+from halab.errors import HalabError, StudentError
+from halab.journal import Event, events
 from halab.probe import Outage, Probe
+
+if TYPE_CHECKING:
+    from halab.lab import Lab
+    from halab.node import Node
 
 
 @dataclass(frozen=True)
@@ -69,17 +77,22 @@ def page(probe: Probe, fault: float, victim: str, *, elsewhere: bool) -> float |
     return max(after, key=lambda o: o.seconds).end if after else None
 
 
-def terms(events: Iterable[Event], fault: float, page: float | None, victim: str) -> Terms:
+def terms(told: Iterable[Event], fault: float, page: float | None, victim: str) -> Terms:
     """The terms, by what the survivors (all nodes but `victim`) tell; times on one clock, `page` when it was back."""
-    seen = sorted(e for e in events if e.at >= fault and (page is None or e.at <= page))
+    seen = sorted(e for e in told if e.at >= fault)
     others = [e for e in seen if e.node != victim]
     lost = _first(others, "token lost", fault)
     if lost is None:
         begun = _first(seen, "transition", fault)
-        return Terms(detection=_between(fault, begun), recovery=_between(begun, page), start=_start(seen))
+        if begun is None or page is None or begun > page:
+            return Terms()
+        return Terms(detection=begun - fault, recovery=page - begun, start=_start(seen, page))
     member = _first(others, "membership", lost)
     fenced = None if member is None else _first(others, "fenced", member, victim)
-    return Terms(_between(fault, lost), _between(lost, member), _between(member, fenced), _between(fenced or member, page), _start(others))
+    if page is not None and fenced is not None and fenced > page:  # after the page: no part of the gap
+        fenced = None
+    end = fenced or member
+    return Terms(_between(fault, lost), _between(lost, member), _between(member, fenced), _between(end, page), _start(others, page))
 
 
 def _first(events: list[Event], kind: str, since: float, about: str = "") -> float | None:
@@ -90,6 +103,29 @@ def _between(begin: float | None, end: float | None) -> float | None:
     return None if begin is None or end is None else end - begin
 
 
-def _start(events: list[Event]) -> float | None:
-    begun, done = [e.at for e in events if e.kind == "starting"], [e.at for e in events if e.kind == "started"]
-    return max(done) - min(begun) if begun and done else None
+def _start(events: list[Event], page: float | None) -> float | None:
+    """From the first start of a resource before the page to the end of the last one of these."""
+    begun = {e.about: e.at for e in reversed(events) if e.kind == "starting" and page is not None and e.at <= page}
+    done = [next((e.at for e in events if e.kind == "started" and e.about == name and e.at >= at), None) for name, at in begun.items()]
+    ended = [at for at in done if at is not None]
+    return max(ended) - min(begun.values()) if ended else None
+
+
+def explain(probe: Probe, victim: Node, *, elsewhere: bool = True) -> Terms:
+    """What the time from the probe's first mark to the page is made of, by the journals of all nodes that answer.
+
+    The probe keeps it, with token + consensus from the configuration map, for `draw.timeline`."""
+    begin = probe.marks[0][0] if probe.marks else 0.0
+    probe.events = events(victim.lab, probe.zero, begin)
+    probe.terms = terms(probe.events, begin, page(probe, begin, victim.name, elsewhere=elsewhere), victim.name)
+    probe.predicted = predicted(victim.lab)
+    return probe.terms
+
+
+def predicted(lab: Lab) -> tuple[float, float]:
+    """(token, consensus) in s, as they are in force on the first node that tells (corosync.conf(5)). Raises StudentError."""
+    for node in lab:
+        with suppress(HalabError):
+            token, consensus = corosync.timeouts(corosync.cmap(node))
+            return token / 1000, consensus / 1000
+    raise StudentError("a node where corosync runs", "none", "systemctl status corosync")
