@@ -89,14 +89,35 @@ class Drill:
         m = self.measurement
         return f"<drill {m.fault} {'with' if m.fencing else 'without'} fencing: page gone {m.gap:.1f} s, two holders {m.double:.1f} s>"
 
+    @property
+    def text(self) -> str:
+        """What a person wants to know, a line each."""
+        m, t = self.measurement, self.measurement.terms
+        words = {"detection": t.detection, "consensus": t.consensus, "fencing": t.fencing, "recovery": t.recovery}
+        told = ", ".join(f"{name} {length:.1f} s" for name, length in words.items() if length is not None)
+        lines = [
+            f"{m.fault} on {m.victim}, {'with' if m.fencing else 'without'} fencing: {FAULTS[m.fault].about}",
+            f"the page was gone for {m.gap:.1f} s; {m.lost} requests lost" if m.gap else "the page was never gone",
+            f"held by {', then '.join(m.holders)}" + (f"; two holders for {m.double:.1f} s" if m.double else "; never by two"),
+            f"from the fault to the page: {told}" if told else "",
+            f"predicted: a new membership after {m.predicted:.1f} s (token and consensus)" if m.predicted else "",
+            "the cluster is healthy again",
+        ]
+        return "\n".join(filter(None, lines))
+
+
+def find(name: str) -> Fault:
+    """The fault of that name. Raises UsageError."""
+    if name not in FAULTS:
+        raise UsageError(f"{name} is a fault", fix="the faults are " + ", ".join(FAULTS))
+    return FAULTS[name]
+
 
 def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     """Inject one fault on the holder of the address, measure until it is undone and the cluster healed, explain.
 
     Raises UsageError for a fault that does not exist, LabError when the cluster cannot be healed."""
-    if name not in FAULTS:
-        raise UsageError(f"{name} is a fault", fix="the faults are " + ", ".join(FAULTS))
-    fault = FAULTS[name]
+    fault = find(name)
     victim = lab.node(until.held(lab))
     fenced = fencing(lab)
     try:

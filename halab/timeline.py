@@ -42,7 +42,7 @@ def explained(probe: Probe) -> Figure:
     axes.set_yticks(range(rows), lanes)
     axes.set_ylim(-0.6, rows + 1.7)
     axes.set_xlim(0, probe.samples[-1].done)
-    axes.set_xlabel(_legend(probe))
+    axes.set_xlabel(_legend(probe), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plt.close(figure)
