@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from threading import Event as Timer
 from typing import Literal
 
 from halab import faults, fencing, measure, pacemaker, until
 from halab.errors import DeadlinePassed, UsageError
-from halab.heal import DAEMONS, heal, speaker
+from halab.heal import heal, speaker
 from halab.lab import Lab
 from halab.measure import Measurement
 from halab.node import Node
 from halab.probe import Probe
+from halab.repair import PACEMAKER
 from halab.wait import eventually, seconds
 
 #: Seconds that a fault goes on after the page is back, so that what comes later is seen too.
@@ -64,8 +65,7 @@ FAULTS: dict[str, Fault] = {
     "partition-in": Fault("the node hears nothing of the others", lambda lab, node: faults.partition(lab, [node], "in"), loss=True),
     "partition-out": Fault("nobody hears the node", lambda lab, node: faults.partition(lab, [node], "out"), loss=True),
     "cable-pulled": Fault("the node's cable is pulled", lambda lab, node: faults.cable_pulled(node), loss=True),
-    "pacemaker-based-killed": _killed("pacemaker-based", "pacemaker's keeper of the CIB is killed", "another"),
-    **{f"{daemon}-killed": _killed(daemon, f"{daemon} is killed") for daemon in DAEMONS if daemon not in ("corosync", "pacemaker-based")},
+    **{f"{daemon}-killed": _killed(daemon, f"{daemon} is killed") for daemon in PACEMAKER},
     "disk-full": Fault("nothing can be written to the node's disk", lambda lab, node: faults.disk_full(node), "on"),
     "conf-damaged": Fault(
         "corosync is restarted with a damaged corosync.conf",
@@ -93,8 +93,7 @@ class Drill:
     def text(self) -> str:
         """What a person wants to know, a line each."""
         m, t = self.measurement, self.measurement.terms
-        words = {"detection": t.detection, "consensus": t.consensus, "fencing": t.fencing, "recovery": t.recovery}
-        told = ", ".join(f"{name} {length:.1f} s" for name, length in words.items() if length is not None)
+        told = ", ".join(f"{name} {length:.1f} s" for name, length in asdict(t).items() if length is not None)
         lines = [
             f"{m.fault} on {m.victim}, {'with' if m.fencing else 'without'} fencing: {FAULTS[m.fault].about}",
             f"the page was gone for {m.gap:.1f} s; {m.lost} requests lost" if m.gap else "the page was never gone",
@@ -159,7 +158,7 @@ def _watch(probe: Probe, fault: Fault, victim: Node, begin: float, hold: float) 
             until.served(probe, other_than=victim)
         elif fault.page == "same":
             eventually(lambda: probe.now and any(o.start > begin - 1 for o in probe.outages), within="failover")
-    Timer().wait(seconds(hold))
+    Timer().wait(seconds(hold if fault.page != "on" else 2 * hold))
 
 
 def _other(lab: Lab, node: Node) -> Node:

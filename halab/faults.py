@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from halab.errors import HalabError, LabError, UsageError
-from halab.heal import BEFORE, CONF, DAEMONS, FULL, WRITTEN, heal, mend, remove_address, speaker, unspoil, wake
+from halab.heal import heal, speaker
 from halab.lab import Lab
+from halab.repair import BEFORE, CIB, CONF, DAEMONS, FULL, WRITTEN, mend, remove_address, rewrite, unspoil, unwritten, wake
 from halab.wait import eventually
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ __all__ = [
     "address_added", "address_removed", "cable_pulled", "cib_damaged", "conf_damaged", "disk_full", "disturbed", "heal", "killed",
     "maintenance", "moved", "partition", "paused", "power_cut", "standby", "stopped",
 ]  # fmt: skip
-
-CIB = "/var/lib/pacemaker/cib/cib.xml"
 
 
 # -- a node, a daemon -------------------------------------------------------------------------------------
@@ -139,7 +138,10 @@ def address_removed(node: Node) -> Iterator[None]:
         raise UsageError(f"{node.name} holds {node.lab.virtual_ip}", "it does not", "lab.holder() names the holder")
     remove_address(node)
     with _then(node):
-        yield
+        try:
+            yield
+        finally:
+            _ask(node.lab, "crm_resource --refresh --resource ClusterIP")  # looked for now, not at the next monitor
 
 
 @contextmanager
@@ -185,10 +187,16 @@ def conf_damaged(node: Node) -> Iterator[None]:
 
 @contextmanager
 def cib_damaged(node: Node) -> Iterator[None]:
-    """The CIB on this node's disk is cut off in its middle. Nobody notices before pacemaker reads or writes it again."""
+    """The CIB on this node's disk is cut off in its middle. Nobody notices before pacemaker reads or writes it again.
+
+    Afterwards the node fetches it from the others: pacemaker is restarted there, and its resources move."""
     node.check_output("truncate -s $(($(stat -c %%s %s) / 2)) %s", CIB, CIB)
-    with _then(node):
-        yield
+    try:
+        with _then(node):
+            yield
+    finally:
+        if unwritten(node):
+            rewrite(node)
 
 
 # -- what an administrator does ---------------------------------------------------------------------------

@@ -19,9 +19,10 @@ DATA, PAGE = NOTEBOOKS / "measured.json", NOTEBOOKS / "measured.md"
 README = NOTEBOOKS.parent / "README.md"
 #: Where the README's table begins and ends.
 MARKS = "<!-- measured -->", "<!-- /measured -->"
-#: Seconds that a gap may be longer than its terms say: pacemaker looks at the configuration again after a second when
-#: changes are still on their way to it, once or twice (daemons/controld/controld_schedulerd.c).
-SLACK = 2.0
+#: Seconds that a gap may be longer than its terms say: the controller sleeps for a second before it asks for a plan while
+#: changes of the CIB are on their way, which the loss of a node brings about once or twice (do_pe_invoke_callback in
+#: daemons/controld/controld_schedulerd.c). And what the client cannot tell: it asks every 50 ms, before and after.
+SLACK, RESOLUTION = 2.0, 0.1
 #: The faults that put a second holder there by hand: no fencing forbids it.
 BY_HAND = ("address-added",)
 
@@ -37,8 +38,8 @@ def p90(values: Sequence[float]) -> float:
 
 
 def surplus(one: Measurement) -> float:
-    """How much longer the gap was than token, consensus, fencing and the start of the resources, in s."""
-    return one.gap - (one.predicted or 0) - (one.terms.fencing or 0) - (one.terms.start or 0)
+    """How much longer the gap was than token and consensus of the map, fencing and the start of the resources, in s."""
+    return one.gap - (one.predicted or 0) - (one.terms.fencing or 0) - (one.terms.recovery or 0)
 
 
 def broken(measured: Iterable[Measurement]) -> list[str]:
@@ -48,7 +49,7 @@ def broken(measured: Iterable[Measurement]) -> list[str]:
         words = f"{fault} {'with' if fencing else 'without'} fencing"
         if fencing and fault not in BY_HAND and (doubled := [m for m in group if m.double]):
             found.append(f"{words}: two holders in {len(doubled)} of {len(group)} drills")
-        if group[0].predicted is not None and (over := p90([surplus(m) for m in group])) > SLACK:
+        if group[0].predicted is not None and (over := p90([surplus(m) for m in group])) > SLACK + RESOLUTION:
             found.append(f"{words}: the gap is {over:.2f} s longer than its terms (p90), more than {SLACK:g} s")
     return found
 
@@ -100,8 +101,8 @@ in {unknown} of them a node could not be seen). Every drill ended with a healthy
 
 *Page gone*: median, and the 90th percentile in brackets. *Two holders*: for how long (median of the drills in which it
 happened), and in how many drills. *Lost*: requests without a good answer (median). *Predicted*: token and consensus of
-the configuration map; it says when a new membership is there. To it come fencing, the start of the resources, and up to
-{SLACK:g} s in which pacemaker waits for its own configuration.
+the configuration map; it says when a new membership is there. To it come pacemaker's decision, for which its controller
+sleeps once or twice for a second, fencing, and the start of the resources.
 """
 
 

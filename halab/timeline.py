@@ -14,10 +14,10 @@ from halab.probe import Probe
 from halab.sightings import Look
 
 #: The terms of a gap and their colours, in order.
-TERMS = {"detection": SERIES[2], "consensus": SERIES[3], "fencing": SERIES[5], "recovery": SERIES[4]}
-#: What is told of the events: the first of each, by their short names.
+TERMS = {"detection": SERIES[2], "consensus": SERIES[3], "decision": OFF, "fencing": SERIES[5], "recovery": SERIES[4]}
+#: What is told of the events: the first of each by a short name.
 TOLD = {"token lost": "token lost", "membership": "new membership", "quorum lost": "quorum lost", "transition": "transition",
-        "fenced": "fenced", "starting": "start"}  # fmt: skip
+        "fenced": "fenced", "starting": "start", "started": "started"}  # fmt: skip
 #: Names of events stand on so many levels, so that none covers another; so many characters fill a line.
 LEVELS, CHARACTERS = 4, 100
 

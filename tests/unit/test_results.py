@@ -12,7 +12,7 @@ def one(fault: str = "power-cut", fencing: bool = False, gap: float = 5.0, **cha
     told: dict = {
         "fault": fault, "fencing": fencing, "gap": gap, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False, "looks": 90,
         "unknown": 0, "victim": "pacemaker01", "holders": ("pacemaker01", "pacemaker02"), "predicted": 3.6,
-        "terms": Terms(1.6, 2.0, 1.0 if fencing else None, 1.4, 0.4),
+        "terms": Terms(1.6, 2.0, 1.0, 1.0 if fencing else None, 0.4),
     }  # fmt: skip
     return Measurement(**told | changed)
 
