@@ -4,10 +4,10 @@ Each returns what it waited for, or raises DeadlinePassed with what was seen las
 answer yet counts as "not yet".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from halab import corosync, pacemaker
+from halab import corosync, fencing, pacemaker
 from halab.errors import StudentError
 from halab.lab import Lab
 from halab.node import Node
@@ -61,6 +61,14 @@ def failed(node: Node, times: int) -> tuple[str, ...]:
     """So many failed operations are recorded: what they were. With 0: none is left."""
     what = f"{times} failed operations are recorded"
     return eventually(lambda: pacemaker.status(node).failures, lambda f: len(f) == times, within="resource", what=what, retry=RETRY)
+
+
+def fenced(node: Node, target: Node, known: Iterable[fencing.Event] = ()) -> fencing.Event:
+    """The history on this node tells that the target was fenced, by an event that was not known: that event."""
+    def new() -> list[fencing.Event]:
+        return [e for e in fencing.history(node) if e.target == target.name and e.status == "success" and e not in known]
+
+    return eventually(new, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
 
 
 def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:
