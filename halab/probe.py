@@ -10,11 +10,15 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
+from halab.errors import UsageError
+from halab.lab import Sight
+from halab.sightings import Double, Look, Sightings, doubles
 from halab.wait import seconds
 
 if TYPE_CHECKING:
@@ -25,11 +29,13 @@ PAGE = re.compile(r"pacemaker\d\d")
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was sent and answered (s), and which node's page came back (None: no answer)."""
+    """One request: when it was sent and answered (s), which node's page came back (None: no good answer), and
+    whether what came back was something else than a page of a node."""
 
     sent: float
     done: float
     node: str | None
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,16 @@ class Outage:
 
 
 class Probe:
-    """Watches the virtual IP while the `with` block runs and `after` seconds more; `samples` afterwards."""
+    """Watches the virtual IP while the `with` block runs and `after` seconds more; `samples` afterwards.
 
-    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 1.0) -> None:
+    With `holders=True` it also looks from outside who holds the address, ten times a second, on the same clock."""
+
+    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 1.0, holders: bool = False) -> None:
         self.url = f"http://{lab.virtual_ip}/"
         self.every, self.timeout, self.after = every, timeout, after
         self.samples: list[Sample] = []
         self.marks: list[tuple[float, str]] = []
+        self.sightings = Sightings(lab) if holders else None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -61,6 +70,8 @@ class Probe:
 
     def __enter__(self) -> Probe:
         self._zero = time.monotonic()
+        if self.sightings:
+            self.sightings.start(self._zero)
         self._thread.start()
         return self
 
@@ -68,6 +79,8 @@ class Probe:
         self._stop.wait(self.after)
         self._stop.set()
         self._thread.join(seconds(self.timeout + 5))
+        if self.sightings:
+            self.sightings.stop()
 
     def mark(self, text: str) -> None:
         """Note that something was done now."""
@@ -107,24 +120,64 @@ class Probe:
         """The longest outage in seconds; 0 when there was none."""
         return max((o.seconds for o in self.outages), default=0.0)
 
+    @property
+    def lost(self) -> int:
+        """How many requests got no good answer."""
+        return sum(sample.node is None for sample in self.samples)
+
+    @property
+    def wrong(self) -> list[Sample]:
+        """Requests that were answered, but not with the page of a node."""
+        return [sample for sample in self.samples if sample.wrong]
+
+    @property
+    def holders(self) -> dict[float, dict[str, Sight]]:
+        """When (s) -> node name -> Sight. Raises UsageError without `holders=True`, as all below."""
+        return {look.at: look.seen for look in self._looks}
+
+    @property
+    def doubles(self) -> list[Double]:
+        """Every time in which two or more nodes held the address; a node that cannot be seen does not count."""
+        return doubles(self._looks)
+
+    @property
+    def double_seconds(self) -> float:
+        return sum(double.seconds for double in self.doubles)
+
+    @property
+    def blind(self) -> dict[str, int]:
+        """In how many looks a node could not be seen: name -> number, without those that always could."""
+        return dict(Counter(name for look in self._looks for name in look.unknown))
+
+    @property
+    def _looks(self) -> list[Look]:
+        if self.sightings is None:
+            raise UsageError("the probe looks who holds the address", "it only asked for pages", "Probe(lab, holders=True)")
+        return self.sightings.looks
+
     def _work(self) -> None:
         while not self._stop.is_set():
             sent = time.monotonic()
-            node = ask(self.url, self.timeout)
+            node, answered = fetch(self.url, self.timeout)
             done = time.monotonic()
-            self.samples.append(Sample(sent - self._zero, done - self._zero, node))
+            self.samples.append(Sample(sent - self._zero, done - self._zero, node, answered and node is None))
             self._stop.wait(max(0.0, self.every - (done - sent)))
 
 
 def ask(url: str, timeout: float = 0.5) -> str | None:
     """Which node's page is served at `url`: its name, or None when there is no good answer."""
+    return fetch(url, timeout)[0]
+
+
+def fetch(url: str, timeout: float) -> tuple[str | None, bool]:
+    """(the node whose page is served, or None when there is no good answer; was there any answer)."""
     try:  # verify: without TLS there is nothing to verify, and loading certificates takes 30 ms a client
         with httpx.Client(timeout=seconds(timeout), trust_env=False, verify=False) as client:
             response = client.get(url)
     except httpx.HTTPError:
-        return None
+        return None, False
     found = PAGE.search(response.text) if response.status_code == 200 else None
-    return found.group() if found else None
+    return (found.group() if found else None), True
 
 
 def listens(address: object, port: int, timeout: float = 0.5) -> bool:
