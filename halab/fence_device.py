@@ -93,6 +93,22 @@ class FenceDevice:
         finally:
             self.start()
 
+    def powers(self, xml: str, other: str) -> dict[str, bool]:
+        """What the daemon's user may do with what the daemon is connected to: `xml` is that of the machine `other`, which is
+        no node. Raises LabError when the daemon does not run."""
+        uid = self.host.check_output(f"read pid ticks < {self._handle('fence_virtd')} && stat -c %u /proc/$pid").strip()
+        uri = self.host.check_output("grep -o '[a-z]*[+:][^\"]*system[^\"]*' %s", CONF).strip()
+        node, virsh = self.lab.nodes[0].name, f"setpriv --reuid={uid} --regid={uid} --clear-groups virsh --connect %s "
+        asked = {
+            "look at a node": self.host.run(virsh + "domstate %s", uri, node),
+            "start another machine": self.host.run(virsh + "start %s", uri, other),
+            "define a machine": self.host.run(
+                f"umask 022; cat > {FOLDER}/other.xml; {virsh} define {FOLDER}/other.xml", uri, input=xml.encode()
+            ),
+            "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
+        }
+        return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}
+
     def remove(self) -> None:
         """End the daemon and its gate, and forget the key."""
         self._end("fence_virtd")

@@ -4,7 +4,7 @@ Each returns what it waited for, or raises DeadlinePassed with what was seen las
 answer yet counts as "not yet".
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from halab import corosync, fencing, pacemaker
@@ -63,12 +63,13 @@ def failed(node: Node, times: int) -> tuple[str, ...]:
     return eventually(lambda: pacemaker.status(node).failures, lambda f: len(f) == times, within="resource", what=what, retry=RETRY)
 
 
-def fenced(node: Node, target: Node, known: Iterable[fencing.Event] = ()) -> fencing.Event:
-    """The history on this node tells that the target was fenced, by an event that was not known: that event."""
-    def new() -> list[fencing.Event]:
-        return [e for e in fencing.history(node) if e.target == target.name and e.status == "success" and e not in known]
+def fenced(node: Node, target: Node, since: float = 0) -> fencing.Event:
+    """The history on this node tells that the target was fenced, since then (s, `fencing.clock`): by which event."""
 
-    return eventually(new, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
+    def done() -> list[fencing.Event]:
+        return [e for e in fencing.history(node, since) if e.target == target.name and e.status == "success"]
+
+    return eventually(done, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
 
 
 def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:
