@@ -15,7 +15,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -153,7 +152,6 @@ class Gate(socketserver.ThreadingUnixStreamServer):
 
 def main() -> None:
     path, uid, uri, *uuids = sys.argv[1:]
-    Path(path).unlink(missing_ok=True)  # an earlier gate's
     os.umask(0o177)
     with Gate(path, Handler) as gate:
         gate.uri, gate.uuids = uri, {UUID(text) for text in uuids}
