@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Event as Timer
 from typing import Literal
 
-from halab import faults, measure, pacemaker, until
+from halab import faults, fencing, measure, pacemaker, until
 from halab.errors import DeadlinePassed, UsageError
 from halab.heal import DAEMONS, heal, speaker
 from halab.lab import Lab
@@ -119,7 +119,7 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     Raises UsageError for a fault that does not exist, LabError when the cluster cannot be healed."""
     fault = find(name)
     victim = lab.node(until.held(lab))
-    fenced = fencing(lab)
+    on = fenced(lab)
     try:
         with Probe(lab, holders=True) as probe:
             until.served(probe, by=victim)
@@ -135,7 +135,7 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     return Drill(
         Measurement(
             fault=name,
-            fencing=fenced,
+            fencing=on,
             gap=round(measure.gap(probe.outages, begin, end), 3),
             lost=sum(s.node is None and begin <= s.sent <= end for s in probe.samples),
             wrong=sum(begin <= s.sent <= end for s in probe.wrong),
@@ -166,7 +166,6 @@ def _other(lab: Lab, node: Node) -> Node:
     return next(other for other in lab if other.name != node.name)
 
 
-def fencing(lab: Lab) -> bool:
-    """Is fencing on? `stonith-enabled` is true unless the configuration says otherwise (Pacemaker Explained, cluster options)."""
-    properties = pacemaker.nvpairs(pacemaker.cib(speaker(lab)), "crm_config")
-    return pacemaker.truth(properties.get("stonith-enabled", "true"))
+def fenced(lab: Lab) -> bool:
+    """Is fencing on? Raises StudentError when no node sees quorum."""
+    return fencing.enabled(pacemaker.cib(speaker(lab)))

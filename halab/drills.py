@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from halab import results
-from halab.drill import FAULTS, fencing, run
+from halab import fencing, results
+from halab.drill import FAULTS, fenced, run
 from halab.errors import HalabError, MachineLacks, UsageError
 from halab.heal import heal
 from halab.lab import Lab, current
@@ -66,9 +66,9 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
     """Do these jobs and append what they measure; the number of those that did not end with a healthy cluster."""
     failed = 0
     heal(lab)
-    for number, (name, fenced) in enumerate(jobs, 1):
+    for number, (name, fencing_on) in enumerate(jobs, 1):
         try:
-            switch(lab, fenced)
+            switch(lab, fencing_on)
             drill = run(lab, name)
             with path.open("a") as file:
                 file.write(json.dumps(drill.measurement.json) + "\n")
@@ -84,10 +84,8 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
 
 def switch(lab: Lab, on: bool) -> None:
     """Fencing on or off, as asked."""
-    from halab import fencing as real
-
-    if fencing(lab) is not on:
-        (real.enable if on else real.disable)(lab)
+    if fenced(lab) is not on:
+        (fencing.enable if on else fencing.disable)(lab)
         heal(lab)
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from halab.lab import Lab
     from halab.node import Node
 
+#: The resources that the page needs, as the chapters name them.
+SERVICE = ("ClusterIP", "WebSite")
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -104,8 +107,9 @@ def _between(begin: float | None, end: float | None) -> float | None:
 
 
 def _start(events: list[Event], page: float | None) -> float | None:
-    """From the first start of a resource before the page to the end of the last one of these."""
-    begun = {e.about: e.at for e in reversed(events) if e.kind == "starting" and page is not None and e.at <= page}
+    """From the first start of a resource of the page before it came to the end of the last one of these."""
+    begun = {e.about: e.at for e in reversed(events)
+             if e.kind == "starting" and e.about in SERVICE and page is not None and e.at <= page}  # fmt: skip
     done = [next((e.at for e in events if e.kind == "started" and e.about == name and e.at >= at), None) for name, at in begun.items()]
     ended = [at for at in done if at is not None]
     return max(ended) - min(begun.values()) if ended else None

@@ -94,7 +94,7 @@ def page(measured: Sequence[Measurement]) -> str:
 {len(measured)} drills on real clusters of three nodes, each fault on the node that serves, by `make drills`: a client outside asks for
 the page twenty times a second, and ten times a second it is looked, from outside the nodes, who holds the address ({looks} looks;
 in {unknown} of them a node could not be seen). Every drill ended with a healthy cluster, verified. The data are in
-[measured.json](measured.json).
+`notebooks/measured.json`.
 
 {table(measured)}
 
