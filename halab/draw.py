@@ -13,6 +13,7 @@ from halab.lab import Sight
 from halab.pacemaker import Status, status
 from halab.palette import BAD, GOOD, INK, OFF, PALE, SERIES
 from halab.probe import Probe
+from halab.timeline import explained
 
 if TYPE_CHECKING:
     from halab.lab import Lab
@@ -70,7 +71,12 @@ def _node(axes, i: int, node, seen: Status | None, sight: Sight) -> None:
 
 
 def timeline(probe: Probe) -> Figure:
-    """One lane a node: when it answered; gaps in red; what was done as vertical lines."""
+    """One lane a node: when it answered; gaps in red; what was done as vertical lines.
+
+    Of a probe that looked who holds the address: bars for the holders too, and, once it was explained
+    (`halab.measure.explain`), the events and the terms of the gap beside what was to be expected."""
+    if probe.sightings:
+        return explained(probe)
     lanes = sorted({s.node for s in probe.samples if s.node})
     figure, axes = plt.subplots(figsize=(8, 1.1 + 0.45 * max(len(lanes), 1)))
     for k, name in enumerate(lanes):
