@@ -5,11 +5,13 @@ how long it waits for the token and for a consensus (corosync.conf(5)).
 """
 
 import re
+from dataclasses import dataclass
 
-from halab import corosync
+from halab import corosync, faults, until
 from halab.errors import StudentError, UsageError
 from halab.lab import Lab
 from halab.node import Node
+from halab.probe import Probe
 from halab.wait import eventually
 
 CONF = "/etc/corosync/corosync.conf"
@@ -66,3 +68,35 @@ def forgiven(node: Node, seconds: float) -> bool:
 
     eventually(together, within="membership", what="all are members again", retry=(StudentError,))
     return joins(corosync.cmap(witness)) == before
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What a token costs and buys, measured once: `detection` is token + consensus in force, `gap` what a client lost
+    at a power cut, `pause` how long corosync was stopped on a node, and whether that was forgiven; all in s."""
+
+    token: float
+    detection: float
+    gap: float
+    pause: float
+    forgiven: bool
+
+    def __str__(self) -> str:
+        pause = f"a pause of half of that {'forgiven' if self.forgiven else 'not forgiven'}"
+        return f"token {self.token:g} s: token + consensus {self.detection:.2f} s, {pause}, gap at a power cut {self.gap:.1f} s"
+
+
+def trade(lab: Lab, token: int) -> Trade:
+    """Set this token (ms), pause corosync for half of token + consensus on a node that serves nothing, then cut the
+    power of the one that serves. The cluster is whole again afterwards; the token stays."""
+    detection = sum(set_token(lab, token)) / 1000
+    holder = lab.node(until.held(lab))
+    spare = next(node for node in reversed(lab.nodes) if node is not holder)
+    pardon = forgiven(spare, detection / 2)
+    with Probe(lab) as probe:
+        until.served(probe)
+        with faults.power_cut(holder):
+            until.served(probe, other_than=holder)
+    until.all_ready(lab)
+    until.idle(spare)
+    return Trade(token / 1000, detection, probe.longest, detection / 2, pardon)

@@ -33,12 +33,13 @@ class Mutant:
     fails: frozenset[str]
     skips: frozenset[str]
     errors: frozenset[str]
+    warns: frozenset[str]
     apply: Break
 
     @property
     def expected(self) -> dict[str, str]:
         """check -> the verdict that is not `passed`."""
-        sets = {"failed": self.fails, "skipped": self.skips, "error": self.errors}
+        sets = {"failed": self.fails, "skipped": self.skips, "error": self.errors, "warning": self.warns}
         return {check: verdict for verdict, checks in sets.items() for check in checks}
 
 
@@ -47,12 +48,13 @@ MUTANTS: dict[str, Mutant] = {}
 ROADS: list[str] = []
 
 
-def mutant(fails: str, skips: str = "", errors: str = "") -> Callable[[Break], Break]:
+def mutant(fails: str, skips: str = "", errors: str = "", warns: str = "") -> Callable[[Break], Break]:
     """Registers a generator function under its name; the sets are words, its docstring is the mistake."""
 
     def register(apply: Break) -> Break:
         name, stage = apply.__name__.replace("_", "-"), apply.__globals__.get("STAGE", FIRST)
-        MUTANTS[name] = Mutant(name, (apply.__doc__ or name).rstrip("."), stage, _ids(fails), _ids(skips), _ids(errors), apply)
+        mistake = (apply.__doc__ or name).rstrip(".")
+        MUTANTS[name] = Mutant(name, mistake, stage, _ids(fails), _ids(skips), _ids(errors), _ids(warns), apply)
         return apply
 
     return register
