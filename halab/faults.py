@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from halab.node import Node
 
 __all__ = [
-    "address_added", "address_removed", "cable_pulled", "cib_damaged", "conf_damaged", "disk_full", "disturbed", "heal", "killed",
-    "maintenance", "moved", "partition", "paused", "power_cut", "standby", "stopped",
+    "address_added", "address_removed", "apache_damaged", "cable_pulled", "cib_damaged", "conf_damaged", "disk_full", "disturbed", "heal",
+    "killed", "maintenance", "moved", "partition", "paused", "power_cut", "standby", "stopped",
 ]  # fmt: skip
 
 
@@ -183,6 +183,18 @@ def conf_damaged(node: Node) -> Iterator[None]:
     node.check_output("cp -p %s %s && truncate -s $(($(stat -c %%s %s) / 2)) %s", CONF, BEFORE, CONF, CONF)
     with _then(node):
         yield
+
+
+@contextmanager
+def apache_damaged(node: Node) -> Iterator[None]:
+    """Apache's configuration file is gone. Nobody notices before Apache starts there."""
+    file = "/etc/apache2/apache2.conf"
+    node.check_output("mv %s %s", file, f"{file}.before")
+    try:
+        yield
+    finally:
+        wake(node)
+        node.check_output("mv %s %s", f"{file}.before", file)
 
 
 @contextmanager

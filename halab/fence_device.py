@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: In the lab host's own /run: it goes with the lab host.
 FOLDER = "/run/halab/fence"
-KEY, CONF, SOCKET = f"{FOLDER}/fence_xvm.key", f"{FOLDER}/fence_virt.conf", f"{FOLDER}/libvirt-sock"
+KEY, CONF, SOCKET, OTHER = (f"{FOLDER}/{name}" for name in ("fence_xvm.key", "fence_virt.conf", "libvirt-sock", "other.xml"))
 #: User and group of the daemon: below the nodes' ids, and nobody's on the machine.
 USER = idmap.BASE - 1
 #: The port that fence_xvm and fence_virtd agree on (fence_virt.conf(5)).
@@ -64,6 +64,7 @@ class FenceDevice:
             return
         self._write(CONF, self.config.encode())
         if not self._alive("gate"):
+            self.host.run("rm -f %s", SOCKET)  # an earlier gate's
             uuids = [identity.uuid for identity in self.lab.settings.identities]
             self._spawn("gate", sys.executable, "-m", "halab.gate", SOCKET, str(USER), self.lab.engine.uri, *uuids)
             eventually(lambda: self.host.run("test -S %s", SOCKET).ok, within="daemon", every=0.05, what="the gate before libvirt is open")
@@ -92,6 +93,23 @@ class FenceDevice:
             yield
         finally:
             self.start()
+
+    def powers(self, xml: str, other: str) -> dict[str, bool]:
+        """What the daemon's user may do with what the daemon is connected to: `xml` is that of the machine `other`, which is
+        no node. Raises LabError when the daemon does not run."""
+        uid = self.host.check_output(f"read pid ticks < {self._handle('fence_virtd')} && stat -c %u /proc/$pid").strip()
+        uri = self.host.check_output("grep -o '[a-z]*[+:][^\"]*system[^\"]*' %s", CONF).strip()
+        node, virsh = self.lab.nodes[0].name, f"setpriv --reuid={uid} --regid={uid} --clear-groups virsh --connect %s "
+        self.host.check_output("cat > %s && chmod 644 %s", OTHER, OTHER, input=xml.encode())
+        asked = {
+            "look at a node": self.host.run(virsh + "domstate %s", uri, node),
+            "start another machine": self.host.run(virsh + "start %s", uri, other),
+            "define a machine": self.host.run(
+                f"umask 022; cat > {FOLDER}/other.xml; {virsh} define {FOLDER}/other.xml", uri, input=xml.encode()
+            ),
+            "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
+        }
+        return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}
 
     def remove(self) -> None:
         """End the daemon and its gate, and forget the key."""

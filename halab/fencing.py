@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from halab import corosync, pacemaker
 from halab.errors import StudentError
 from halab.fence_device import FenceDevice
+from halab.stonith import KEY
 from halab.wait import eventually
 
 if TYPE_CHECKING:
     from halab.lab import Lab
     from halab.node import Node
 
-#: The resource, and where the agent finds its key by default (fence_xvm(8)).
-NAME, KEY = "Fencing", "/etc/cluster/fence_xvm.key"
+#: The resource.
+NAME = "Fencing"
 #: Bytes of a key (fence_xvm(8): at most 4096).
 KEY_BYTES = 4096
 #: A unit that holds corosync back at boot, and only then: nothing else starts it (systemd.unit(5), Before=).
@@ -54,6 +56,12 @@ class Event:
     status: str
     completed: str = ""
 
+    @property
+    def at(self) -> float:
+        """When it ended, in s since 1970; infinite while it has not."""
+        text = self.completed.replace(" +", "+").replace(" -", "-")  # pacemaker 2.1 puts a space before the zone
+        return datetime.fromisoformat(text).timestamp() if text else float("inf")
+
     def __str__(self) -> str:
         return f"{self.action} of {self.target}, asked for by {self.origin or 'nobody'}, done by {self.delegate or 'nobody'}: {self.status}"
 
@@ -67,13 +75,20 @@ def parse_history(text: str) -> tuple[Event, ...]:
     )
 
 
-def history(node: Node) -> tuple[Event, ...]:
-    """What the cluster's fencers remember, newest first; one that starts anew asks the others. Raises StudentError.
+def clock(node: Node) -> float:
+    """What time it is on the node, in s since 1970."""
+    return float(node.check_output("date +%s.%N"))
+
+
+def history(node: Node, since: float = 0) -> tuple[Event, ...]:
+    """What the cluster's fencers remember, newest first: what ended since then (s, see `clock`) or has not ended.
+
+    A fencer that starts anew asks the others. Raises StudentError.
 
     Without `--verbose` stonith_admin 3.0 prints one event, and not the newest."""
     result = node.run("stonith_admin --history '*' --verbose --output-as=xml", timeout=20)
     try:
-        return parse_history(result.stdout)
+        return tuple(event for event in parse_history(result.stdout) if event.at >= since)
     except StudentError as error:
         seen = result.stderr.strip() or error.seen
         raise StudentError(f"the fencer answers on {node.name}", seen, "systemctl status pacemaker") from None

@@ -7,9 +7,9 @@ answer yet counts as "not yet".
 from collections.abc import Callable
 from typing import TypeVar
 
-from halab import corosync, pacemaker
+from halab import corosync, fencing, pacemaker
 from halab.errors import StudentError
-from halab.lab import Lab
+from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import Probe
 from halab.wait import eventually
@@ -57,10 +57,33 @@ def served(probe: Probe, *, by: Node | None = None, other_than: Node | None = No
     return _found(lambda: probe.now, _wanted(by, other_than), "failover", f"a page at {probe.url}{_words(by, other_than)}")
 
 
+def silent(probe: Probe) -> None:
+    """The client outside gets no page any more: three times in a row."""
+    eventually(lambda: [s.node for s in probe.samples[-3:]], lambda last: last == [None] * 3, within="failover", what="no page any more")
+
+
+def twice(lab: Lab) -> list[str]:
+    """Two nodes hold the virtual IP, seen from outside: their names."""
+
+    def held() -> list[str]:
+        return [name for name, sight in lab.holders().items() if sight is Sight.HELD]
+
+    return eventually(held, lambda names: len(names) == 2, within="failover", what=f"two nodes hold {lab.virtual_ip}")
+
+
 def failed(node: Node, times: int) -> tuple[str, ...]:
     """So many failed operations are recorded: what they were. With 0: none is left."""
     what = f"{times} failed operations are recorded"
     return eventually(lambda: pacemaker.status(node).failures, lambda f: len(f) == times, within="resource", what=what, retry=RETRY)
+
+
+def fenced(node: Node, target: Node, since: float = 0) -> fencing.Event:
+    """The history on this node tells that the target was fenced, since then (s, `fencing.clock`): by which event."""
+
+    def done() -> list[fencing.Event]:
+        return [e for e in fencing.history(node, since) if e.target == target.name and e.status == "success"]
+
+    return eventually(done, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
 
 
 def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:

@@ -4,6 +4,7 @@ import io
 import struct
 from uuid import UUID
 
+import libvirt
 import pytest
 
 from halab import gate
@@ -99,7 +100,7 @@ def test_a_refusal_is_libvirts_error_of_that_call() -> None:
     assert struct.unpack(">I", data[:4])[0] == len(data)
     answer = Message.parse(data[4:])
     assert (answer.procedure, answer.kind, answer.serial, answer.status) == (10, gate.REPLY, 5, gate.ERROR)
-    assert struct.unpack(">ii", answer.body[:8]) == (29, 58)
+    assert struct.unpack(">ii", answer.body[:8]) == (libvirt.VIR_ERR_OPERATION_DENIED, libvirt.VIR_FROM_ACCESS)
 
 
 def test_messages_end_with_the_stream_or_with_what_is_none() -> None:
