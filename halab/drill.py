@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import Event as Timer
 from typing import Literal
 
@@ -92,8 +92,8 @@ class Drill:
     @property
     def text(self) -> str:
         """What a person wants to know, a line each."""
-        m, t = self.measurement, self.measurement.terms
-        told = ", ".join(f"{name} {length:.1f} s" for name, length in asdict(t).items() if length is not None)
+        m = self.measurement
+        told = ", ".join(f"{name} {length:.1f} s" for name, length in m.terms.parts.items())
         lines = [
             f"{m.fault} on {m.victim}, {'with' if m.fencing else 'without'} fencing: {FAULTS[m.fault].about}",
             f"the page was gone for {m.gap:.1f} s; {m.lost} requests lost" if m.gap else "the page was never gone",

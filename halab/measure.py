@@ -17,19 +17,30 @@ if TYPE_CHECKING:
     from halab.node import Node
 
 
+#: The resources that the page needs, as the chapters name them.
+SERVICE = ("ClusterIP", "WebSite")
+
+
 @dataclass(frozen=True)
 class Terms:
-    """What the time from a fault to the page is made of, in s, in this order; None: it did not happen.
+    """What the time from a fault to the page is made of, in s, in this order, and `start`; None: it did not happen.
 
     detection: to the lost token (corosync) or, without one, to the transition (pacemaker); consensus: to the new
     membership; decision: to the transition, pacemaker's plan; fencing: to the confirmed end of the node;
-    recovery: stops and starts, to the page."""
+    recovery: stops and starts, to the page. start: within the recovery, from the first start of a resource of
+    the page to the end of the last one."""
 
     detection: float | None = None
     consensus: float | None = None
     decision: float | None = None
     fencing: float | None = None
     recovery: float | None = None
+    start: float | None = None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Those that add up to the time from the fault to the page, in order, by name; without those that did not happen."""
+        return {name: length for name, length in asdict(self).items() if length is not None and name != "start"}
 
 
 @dataclass(frozen=True)
@@ -80,23 +91,32 @@ def page(probe: Probe, fault: float, victim: str, *, elsewhere: bool) -> float |
 def terms(told: Iterable[Event], fault: float, page: float | None, victim: str) -> Terms:
     """The terms, by what the survivors (all nodes but `victim`) tell; times on one clock, `page` when it was back.
 
-    What was told after the page is no part of them."""
-    seen = sorted(e for e in told if e.at >= fault and (page is None or e.at <= page))
+    What was told after the page is no part of them (an agent tells of its start when the page is there already)."""
+    later = sorted(e for e in told if e.at >= fault)
+    start = _start(later, page)
+    seen = [e for e in later if page is None or e.at <= page]
     others = [e for e in seen if e.node != victim]
     lost = _first(others, "token lost", fault)
     if lost is None:
         begun = _first(seen, "transition", fault)
-        return Terms() if page is None else Terms(detection=_between(fault, begun), recovery=_between(begun, page))
+        return Terms() if page is None else Terms(_between(fault, begun), recovery=_between(begun, page), start=start)
     member = _first(others, "membership", lost)
     begun = _first(others, "transition", member)
     fenced = _first(others, "fenced", begun, victim)
-    return Terms(
-        _between(fault, lost), _between(lost, member), _between(member, begun), _between(begun, fenced), _between(fenced or begun, page)
-    )
+    return Terms(_between(fault, lost), _between(lost, member), _between(member, begun), _between(begun, fenced),
+                 _between(fenced or begun, page), start)  # fmt: skip
 
 
 def _first(events: list[Event], kind: str, since: float | None, about: str = "") -> float | None:
     return None if since is None else next((e.at for e in events if e.kind == kind and e.at >= since and about in e.about), None)
+
+
+def _start(events: list[Event], page: float | None) -> float | None:
+    begun = {e.about: e.at for e in reversed(events)
+             if e.kind == "starting" and e.about in SERVICE and page is not None and e.at <= page}  # fmt: skip
+    done = [next((e.at for e in events if e.kind == "started" and e.about == name and e.at >= at), None) for name, at in begun.items()]
+    ended = [at for at in done if at is not None]
+    return max(ended) - min(begun.values()) if ended else None
 
 
 def _between(begin: float | None, end: float | None) -> float | None:

@@ -78,19 +78,19 @@ def _terms(axes, lane: int, probe: Probe) -> None:
     """The measured terms as bars one after another, and token and consensus of the configuration map below them."""
     begin = probe.marks[0][0] if probe.marks else 0.0
     at = begin
-    for name, colour in TERMS.items():
-        if length := getattr(probe.terms, name):
-            _bar(axes, lane + 1, at, length, colour, name)
-            at += length
+    for name, length in probe.terms.parts.items() if probe.terms else ():
+        _bar(axes, lane + 1, at, length, TERMS[name], name, probe.samples[-1].done)
+        at += length
     at = begin
     for name, length, colour in zip(("token", "consensus"), probe.predicted, TERMS.values(), strict=False):
-        _bar(axes, lane, at, length, colour, name)
+        _bar(axes, lane, at, length, colour, name, probe.samples[-1].done)
         at += length
 
 
-def _bar(axes, lane: int, at: float, length: float, colour: str, name: str) -> None:
+def _bar(axes, lane: int, at: float, length: float, colour: str, name: str, whole: float) -> None:
     axes.barh(lane, length, left=at, height=0.55, color=colour, lw=0)
-    axes.text(at + length / 2, lane, f"{name}\n{length:.1f}", ha="center", va="center", fontsize=6.5, color="white", clip_on=True)
+    words = [name] * (length * CHARACTERS > len(name) * whole) + [f"{length:.1f}"] * (length * CHARACTERS > 3 * whole)
+    axes.text(at + length / 2, lane, "\n".join(words), ha="center", va="center", fontsize=6.5, color="white")
 
 
 def _events(axes, top: int, probe: Probe) -> None:

@@ -85,8 +85,9 @@ def _bare(lab: Lab, node: Node) -> None:
 
 
 def _full(lab: Lab, node: Node) -> None:
-    assert "No space left" in node.run("echo more > /var/lib/pacemaker/cib/more").stderr
-    assert node.run("echo more > /root/more").ok
+    write = "file=$(mktemp -p %s) && echo more > $file; code=$?; rm -f $file; exit $code"
+    assert "No space left" in node.run(write, "/var/lib/pacemaker/cib").stderr
+    assert node.run(write, "/root").ok
 
 
 def _conf(lab: Lab, node: Node) -> None:

@@ -1,5 +1,3 @@
-from dataclasses import asdict
-
 import pytest
 
 from halab import measure
@@ -21,8 +19,9 @@ DEATH = [
 
 def test_the_terms_of_a_lost_node_add_up_to_the_time_to_the_page() -> None:
     found = measure.terms(DEATH, 1.0, 6.2, VICTIM)
-    assert found == Terms(pytest.approx(1.6), pytest.approx(2.0), pytest.approx(1.0), None, pytest.approx(0.6))
-    assert sum(length for length in asdict(found).values() if length) == pytest.approx(6.2 - 1.0)
+    assert found == Terms(pytest.approx(1.6), pytest.approx(2.0), pytest.approx(1.0), None, pytest.approx(0.6), pytest.approx(0.6))
+    assert list(found.parts) == ["detection", "consensus", "decision", "recovery"]
+    assert sum(found.parts.values()) == pytest.approx(6.2 - 1.0)
 
 
 def test_what_the_lost_node_itself_tells_counts_for_nothing() -> None:
@@ -32,7 +31,7 @@ def test_what_the_lost_node_itself_tells_counts_for_nothing() -> None:
 
 def test_fencing_is_a_term_of_its_own() -> None:
     found = measure.terms([*DEATH, Event(5.8, A, "fenced", VICTIM)], 1.0, 6.2, VICTIM)
-    assert found == Terms(*map(pytest.approx, (1.6, 2.0, 1.0, 0.2, 0.4)))
+    assert found == Terms(*map(pytest.approx, (1.6, 2.0, 1.0, 0.2, 0.4, 0.6)))
 
 
 def test_the_fencing_of_another_node_is_not_this_ones() -> None:
@@ -46,7 +45,12 @@ def test_what_happened_before_the_fault_does_not_count() -> None:
 def test_without_a_lost_token_pacemaker_noticed() -> None:
     events = [Event(1.2, A, "transition", "3"), Event(2.0, VICTIM, "stopped", "WebSite"), Event(2.5, A, "starting", "WebSite"),
               Event(2.9, A, "started", "WebSite")]  # fmt: skip
-    assert measure.terms(events, 1.0, 3.0, VICTIM) == Terms(pytest.approx(0.2), recovery=pytest.approx(1.8))
+    assert measure.terms(events, 1.0, 3.0, VICTIM) == Terms(pytest.approx(0.2), recovery=pytest.approx(1.8), start=pytest.approx(0.4))
+
+
+def test_other_resources_than_those_of_the_page_are_no_part_of_its_start() -> None:
+    fencing = [Event(4.7, A, "starting", "Fencing"), Event(8.0, A, "started", "Fencing")]
+    assert measure.terms([*DEATH, *fencing], 1.0, 6.2, VICTIM).start == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("page", [None, 1.1])
@@ -84,7 +88,7 @@ def measurement(**changed: object) -> Measurement:
     told = {
         "fault": "power-cut", "fencing": False, "gap": 5.0, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False,
         "looks": 90, "unknown": 0, "victim": VICTIM, "holders": [VICTIM, A], "predicted": 3.63,
-        "terms": {"detection": 1.6, "consensus": 2.0, "decision": 1.0, "fencing": None, "recovery": 0.4},
+        "terms": {"detection": 1.6, "consensus": 2.0, "decision": 1.0, "fencing": None, "recovery": 0.4, "start": 0.4},
     }  # fmt: skip
     return Measurement.load(told | changed)
 
