@@ -128,6 +128,7 @@ def explain(probe: Probe, victim: Node, *, elsewhere: bool = True) -> Terms:
 
     The probe keeps it, with token + consensus from the configuration map, for `draw.timeline`."""
     begin = probe.marks[0][0] if probe.marks else 0.0
+    probe.victim = victim.name
     probe.events = events(victim.lab, probe.zero, begin)
     probe.terms = terms(probe.events, begin, page(probe, begin, victim.name, elsewhere=elsewhere), victim.name)
     probe.predicted = predicted(victim.lab)

@@ -64,6 +64,7 @@ class Probe:
         self.marks: list[tuple[float, str]] = []
         #: What the nodes' journals say about the time, once `halab.measure.explain` has read them.
         self.events: list[Event] = []
+        self.victim = ""
         self.terms: Terms | None = None
         self.predicted: tuple[float, ...] = ()
         self.sightings = Sightings(lab) if holders else None

@@ -89,7 +89,7 @@ def _terms(axes, lane: int, probe: Probe) -> None:
 
 def _bar(axes, lane: int, at: float, length: float, colour: str, name: str, whole: float) -> None:
     axes.barh(lane, length, left=at, height=0.55, color=colour, lw=0)
-    words = [name] * (length * CHARACTERS > len(name) * whole) + [f"{length:.1f}"] * (length * CHARACTERS > 3 * whole)
+    words = [name] * (length * 1.3 * CHARACTERS > len(name) * whole) + [f"{length:.1f}"] * (length * CHARACTERS > 3 * whole)
     axes.text(at + length / 2, lane, "\n".join(words), ha="center", va="center", fontsize=6.5, color="white")
 
 
@@ -97,7 +97,8 @@ def _events(axes, top: int, probe: Probe) -> None:
     """Marks, and the first event of each kind, as lines with their names above."""
     first: dict[str, float] = {}
     for event in probe.events:
-        first.setdefault(event.kind, event.at)
+        if event.node != probe.victim or event.kind == "quorum lost":  # what the others know; the terms are made of that
+            first.setdefault(event.kind, event.at)
     lines = [(at, text, INK, "--") for at, text in probe.marks] + [(first[k], text, OFF, ":") for k, text in TOLD.items() if k in first]
     ends = [0.0] * LEVELS  # where the last name on each level ends
     for at, text, colour, style in sorted(lines):
