@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -91,6 +92,17 @@ def remove_address(node: Node) -> None:
     address = str(node.lab.virtual_ip)
     if place := (node.seen_addresses or {}).get(address):
         node.check_output("ip addr del %s dev %s", f"{address}/{place.prefix}", place.interface)
+
+
+@contextmanager
+def mended(node: Node) -> Iterator[None]:
+    """Whatever the block does: afterwards the node is awake, and what the cluster needs runs there."""
+    try:
+        yield
+    finally:
+        wake(node)
+        unspoil(node)
+        mend(node)
 
 
 # -- the CIB on its disk ----------------------------------------------------------------------------------
