@@ -35,35 +35,37 @@ __all__ = [
 @contextmanager
 def power_cut(node: Node) -> Iterator[None]:
     """The power fails, and comes back at the end."""
-    node.power_off()
     with mended(node):
+        node.power_off()
         yield
 
 
 @contextmanager
 def paused(node: Node, daemon: str | None = None) -> Iterator[None]:
     """The whole node hangs (its clock is stopped), or one daemon by SIGSTOP, until SIGCONT (signal(7))."""
-    if daemon is None:
-        node.suspend()
-    else:
-        node.check_output("kill -STOP %s" % _pids(node, daemon))
+    pids = daemon and _pids(node, daemon)
     with mended(node):
+        if pids:
+            node.check_output(f"kill -STOP {pids}")
+        else:
+            node.suspend()
         yield
 
 
 @contextmanager
 def killed(node: Node, daemon: str) -> Iterator[None]:
     """A daemon is killed by SIGKILL, which nothing can catch: with no word to anybody."""
-    node.check_output("kill -KILL %s" % _pids(node, daemon))
+    pids = _pids(node, daemon)
     with mended(node):
+        node.check_output(f"kill -KILL {pids}")
         yield
 
 
 @contextmanager
 def stopped(node: Node) -> Iterator[None]:
     """pacemaker and corosync are stopped in order, as for maintenance of the machine."""
-    node.check_output("systemctl stop pacemaker corosync", timeout=120)
     with mended(node):
+        node.check_output("systemctl stop pacemaker corosync", timeout=120)
         yield
 
 

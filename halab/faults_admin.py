@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @contextmanager
 def standby(node: Node) -> Iterator[None]:
     """The node stays a member and runs no resources."""
-    node.check_output("crm_standby --node %s --update on", node.name)
     with mended(node):
         try:
+            node.check_output("crm_standby --node %s --update on", node.name)
             yield
         finally:
             ask(node.lab, "crm_standby --node %s --delete", node.name)
@@ -32,8 +32,8 @@ def maintenance(what: Lab | Node) -> Iterator[None]:
     """The cluster (or one node) is left alone: resources go on, and nothing is watched or started."""
     lab = what if isinstance(what, Lab) else what.lab
     place = "--type crm_config --name maintenance-mode" if isinstance(what, Lab) else f"--node {what.name} --name maintenance"
-    ask(lab, f"crm_attribute {place} --update true")
     try:
+        ask(lab, f"crm_attribute {place} --update true")
         yield
     finally:
         ask(lab, f"crm_attribute {place} --delete")
@@ -42,8 +42,8 @@ def maintenance(what: Lab | Node) -> Iterator[None]:
 @contextmanager
 def moved(node: Node, resource: str = "WebSite") -> Iterator[None]:
     """The resource is moved away from this node; afterwards it may run there again, and stays where it is."""
-    ask(node.lab, "crm_resource --ban --resource %s --node %s", resource, node.name)
     try:
+        ask(node.lab, "crm_resource --ban --resource %s --node %s", resource, node.name)
         yield
     finally:
         ask(node.lab, "crm_resource --clear --resource %s", resource)

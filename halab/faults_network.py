@@ -61,9 +61,9 @@ def address_removed(node: Node) -> Iterator[None]:
     """The virtual IP is deleted on its holder by hand; the cluster finds out at its next monitor."""
     if str(node.lab.virtual_ip) not in (node.seen_addresses or {}):
         raise UsageError(f"{node.name} holds {node.lab.virtual_ip}", "it does not", "lab.holder() names the holder")
-    remove_address(node)
     with mended(node):
         try:
+            remove_address(node)
             yield
         finally:
             ask(node.lab, "crm_resource --refresh --resource ClusterIP")  # looked for now, not at the next monitor
@@ -75,9 +75,9 @@ def address_added(node: Node) -> Iterator[None]:
     address = node.lab.virtual_ip
     if str(address) in (node.seen_addresses or {}):
         raise UsageError(f"{node.name} does not hold {address}", "it does", "another node")
-    node.check_output("ip addr add %s dev eth0", f"{address}/{node.lab.settings.subnet.prefixlen}")
     try:
         with mended(node):
+            node.check_output("ip addr add %s dev eth0", f"{address}/{node.lab.settings.subnet.prefixlen}")
             yield
     finally:
         if node.lab.where("ClusterIP") != node.name:

@@ -14,8 +14,8 @@ from halab import corosync, pacemaker
 from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.lab import Sight
 from halab.probe import ask
-from halab.repair import mend, not_well, remove_address, restart, rewrite, unspoil, unwritten, wake
-from halab.wait import eventually, stays
+from halab.repair import mend, not_well, remove_address, restart, unspoil, unwritten, wake, write_again
+from halab.wait import eventually
 
 if TYPE_CHECKING:
     from halab.lab import Lab
@@ -34,7 +34,7 @@ def heal(lab: Lab) -> None:
     lab.each(unspoil)
     lab.each(mend)
     for node in lab:  # one at a time: the others keep what it lost
-        _write_again(node)
+        write_again(node)
     tidy(lab)
     try:
         _verify(lab, 60)
@@ -94,12 +94,6 @@ def tidy(lab: Lab) -> None:
         at = seen.resources.get("ClusterIP", ())
         if at and other.name not in at and lab.sight(other) is Sight.HELD and pacemaker.idle(node):
             remove_address(other)
-
-
-def _write_again(node: Node) -> None:
-    with suppress(StudentError):  # without a cluster there: `_verify` tells
-        if unwritten(node) and stays(lambda: unwritten(node), samples=4):  # it may just be written
-            rewrite(node)
 
 
 def wrong(lab: Lab) -> Iterator[str]:
