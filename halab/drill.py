@@ -145,7 +145,7 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
             victim=victim.name,
             holders=tuple(probe.sightings.holders) if probe.sightings else (),
             predicted=sum(probe.predicted) if fault.loss else None,
-            terms=terms,
+            terms=terms.rounded,
         ),
         probe,
     )

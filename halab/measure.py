@@ -42,6 +42,11 @@ class Terms:
         """Those that add up to the time from the fault to the page, in order, by name; without those that did not happen."""
         return {name: length for name, length in asdict(self).items() if length is not None and name != "start"}
 
+    @property
+    def rounded(self) -> Terms:
+        """To the ms, as they are kept."""
+        return Terms(**{name: length if length is None else round(length, 3) for name, length in asdict(self).items()})
+
 
 @dataclass(frozen=True)
 class Measurement:
