@@ -97,13 +97,16 @@ def in_lab(name: str, jobs: Sequence[Job], keep: bool) -> int:
     env = {**os.environ, "HALAB_NAME": name}
     path = KEPT / f"{name}.jsonl"
 
-    def halab(*argv: str, **io: object) -> int:
-        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, check=False, **io).returncode  # type: ignore[call-overload]
+    def halab(*argv: str, quiet: bool = False) -> int:
+        io = subprocess.DEVNULL if quiet else None
+        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, stdout=io, stderr=io, check=False).returncode
+
+    def worker(jobs: Sequence[Job], **how: bool) -> int:
+        return halab("exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path), **how)
 
     try:
-        return halab("run", "--to", LAST, stdout=subprocess.DEVNULL) or halab(
-            "exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path)
-        )
+        there = worker([], quiet=True) == 0  # a lab that was kept, and can be healed
+        return (0 if there else halab("run", "--to", LAST, quiet=True)) or worker(jobs)
     finally:
         if not keep:
             halab("down")
