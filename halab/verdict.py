@@ -10,7 +10,6 @@ import pytest
 from halab.errors import HalabError, StudentError, Unreachable
 from halab.expect import describe
 from halab.lab import current
-from halab.magics import names
 
 
 class Overrun(BaseException):
@@ -62,6 +61,6 @@ def advice(mark: dict, failures: int) -> list[str]:
 
 def _spelt(line: str) -> str:
     """The advice with the lab's values for $VIP and its like, which only the cells of a chapter know."""
-    for name, value in names(current()).items():
+    for name, value in current().settings.names.items():
         line = line.replace(f"${name}", str(value))
     return line
