@@ -16,8 +16,9 @@ from halab.settings import Settings
 #: program -> Debian package that has it.
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap", "libvirtd": "libvirt-daemon", "virtlogd": "libvirt-daemon", "virsh": "libvirt-clients",
-    "ip": "iproute2", "nft": "nftables", "arping": "arping", "dnsmasq": "dnsmasq-base", "unshare": "util-linux",
-    "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps", "mount": "mount",
+    "ip": "iproute2", "nft": "nftables", "arping": "arping", "dnsmasq": "dnsmasq-base", "fence_virtd": "fence-virtd",
+    "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps",
+    "mount": "mount",
 }  # fmt: skip
 #: MiB free for the image and the nodes' writes; MiB of memory for three nodes and the notebooks.
 DISK, MEMORY = 2048, 2048

@@ -61,6 +61,9 @@ class Engine(Protocol):
     def addresses(self, node: Identity) -> dict[str, Place] | None:
         """The IPv4 addresses that the node's kernel holds, seen from outside; None: cannot be known now."""
 
+    def lookout(self, names: list[str], address: object, every: float) -> list[str]:
+        """The program that tells as `halab.lookout` does, run as root in the lab host, who holds that address."""
+
     def runs(self, node: Identity, program: str) -> bool | None:
         """Does a process of that name run there, seen from outside? None: cannot be known (or not on this engine)."""
 

@@ -18,11 +18,9 @@ import pytest
 from halab.errors import LabError, StudentError, UsageError
 from halab.lab import current
 from halab.report import Chapter, Report
-from halab.wait import seconds
+from halab.wait import IMPATIENCE, seconds
 
 CHECKS = Path(__file__).parent.parent / "checks"
-#: How much of a named wait a check waits: it looks at what stands already, and whoever left something out waits for the answer.
-IMPATIENCE = 0.4
 #: Seconds that the checks of one chapter may take in all.
 DEADLINE = 600
 

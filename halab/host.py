@@ -103,6 +103,18 @@ class Host:
         """Like `run`, but gives stdout and raises LabError when the exit status is not 0."""
         return self.run(command, *args, timeout=timeout, input=input).check(LabError)
 
+    @contextmanager
+    def talk(self, *argv: str) -> Iterator[socket.socket]:
+        """Start a program as root in the lab host; the socket is its stdin and stdout. It ends itself when its
+        stdin does, so also when this process dies. Raises HostDown."""
+        with socket.socket(socket.AF_UNIX) as link:
+            try:
+                link.connect(str(self.settings.socket))
+                link.sendall(json.dumps({"argv": argv, "talk": True}).encode() + b"\n")
+            except OSError as error:
+                raise HostDown("the lab host answers", error, "halab up") from None
+            yield link
+
     def _ask(self, request: dict, timeout: float) -> dict:
         try:
             with socket.socket(socket.AF_UNIX) as link:

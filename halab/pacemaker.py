@@ -42,7 +42,7 @@ class Status:
 
 def parse_status(text: str) -> Status:
     """From `crm_mon --output-as=xml`. Raises StudentError when it is no such document or reports an error."""
-    root = _result(text)
+    root = result(text)
     nodes = root.findall("./nodes/node")
     dc = root.find("./summary/current_dc")
     quorum = dc is not None and dc.get("with_quorum") == "true"
@@ -80,7 +80,7 @@ def status(node: Node) -> Status:
 def idle(node: Node) -> bool:
     """Has the DC nothing left to do? Its controller is in the state S_IDLE (crmadmin(8)), as this node sees it."""
     answer = node.run("crmadmin --output-as=xml --status %s", status(node).dc or "", timeout=20).stdout
-    controller = _result(answer).find("crmd")
+    controller = result(answer).find("crmd")
     return controller is not None and controller.get("state") == "S_IDLE"
 
 
@@ -191,7 +191,8 @@ def constraints(cib: ElementTree.Element) -> list[dict[str, str]]:
     return [{"type": c.tag, **c.attrib} for c in cib.iterfind("./configuration/constraints/*")]
 
 
-def _result(text: str) -> ElementTree.Element:
+def result(text: str) -> ElementTree.Element:
+    """The document that pacemaker's tools print. Raises StudentError when it is none, or reports an error."""
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

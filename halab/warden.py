@@ -9,6 +9,7 @@ owns the lab, as the source's `#` prompt on the host does. Who may use it may do
 machine; the same holds for libvirtd's socket. One JSON object a line each way:
 
     {"argv": […], "input": base64, "timeout": s}  ->  {"status": n, "stdout": text, "stderr": text}
+    {"argv": […], "talk": true}  ->  what the program prints; the connection is its stdin and stdout
 """
 
 import base64
@@ -112,7 +113,11 @@ class Handler(socketserver.StreamRequestHandler):
         if uid not in self.server.allowed:
             return
         for line in self.rfile:
-            self.wfile.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+            request = json.loads(line)
+            if request.get("talk"):
+                subprocess.run(request["argv"], stdin=self.connection, stdout=self.connection, start_new_session=True, check=False)
+                return
+            self.wfile.write(json.dumps(_answer(request)).encode() + b"\n")
 
 
 def _answer(request: dict) -> dict:

@@ -4,6 +4,10 @@ A mutant is a generator: before its `yield` it breaks something, after it the br
 by name the checks that then fail and those that are skipped because of it; every other verdict must stay
 `passed`. The sets are written by thinking, not copied from a run: when a run disagrees, one of the two is
 wrong. Names are short, `02/members` for `02-corosync/members`.
+
+A mutant belongs to a stage: the lab as a chapter leaves it. Its module says `STAGE = "06"`; one that says
+nothing means the end of chapter 05. What is graded at a stage is in `GRADED`: the checks of 06 and 07 inject
+faults themselves and take a minute or more, so they are asked only where they are meant.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,23 +18,28 @@ from halab.lab import Lab, Sight
 from halab.node import Node
 
 Break = Callable[[Lab], Iterator[None]]
+#: stage -> the chapters whose checks are graded there, by their numbers.
+GRADED = {"05": ("01", "02", "03", "04", "05"), "06": ("05", "06"), "07": ("07",)}
+FIRST = min(GRADED)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`mistake` is what somebody did, in one line."""
+    """`mistake` is what somebody did, in one line; `stage` the chapter at whose end the lab is, by its number."""
 
     name: str
     mistake: str
+    stage: str
     fails: frozenset[str]
     skips: frozenset[str]
     errors: frozenset[str]
+    warns: frozenset[str]
     apply: Break
 
     @property
     def expected(self) -> dict[str, str]:
         """check -> the verdict that is not `passed`."""
-        sets = {"failed": self.fails, "skipped": self.skips, "error": self.errors}
+        sets = {"failed": self.fails, "skipped": self.skips, "error": self.errors, "warning": self.warns}
         return {check: verdict for verdict, checks in sets.items() for check in checks}
 
 
@@ -39,12 +48,13 @@ MUTANTS: dict[str, Mutant] = {}
 ROADS: list[str] = []
 
 
-def mutant(fails: str, skips: str = "", errors: str = "") -> Callable[[Break], Break]:
+def mutant(fails: str, skips: str = "", errors: str = "", warns: str = "") -> Callable[[Break], Break]:
     """Registers a generator function under its name; the sets are words, its docstring is the mistake."""
 
     def register(apply: Break) -> Break:
-        name = apply.__name__.replace("_", "-")
-        MUTANTS[name] = Mutant(name, (apply.__doc__ or name).rstrip("."), _ids(fails), _ids(skips), _ids(errors), apply)
+        name, stage = apply.__name__.replace("_", "-"), apply.__globals__.get("STAGE", FIRST)
+        mistake = (apply.__doc__ or name).rstrip(".")
+        MUTANTS[name] = Mutant(name, mistake, stage, _ids(fails), _ids(skips), _ids(errors), _ids(warns), apply)
         return apply
 
     return register
@@ -54,6 +64,21 @@ def road(apply: Break) -> Break:
     """Registers another right way to the same state: it must cost nothing (its docstring says what somebody did)."""
     ROADS.append(apply.__name__.replace("_", "-"))
     return mutant("")(apply)
+
+
+def of(stage: str) -> list[str]:
+    """Names of the mutants of a stage."""
+    return [name for name, one in MUTANTS.items() if one.stage == stage]
+
+
+def stages() -> list[str]:
+    """The stages that have mutants, in order."""
+    return sorted({one.stage for one in MUTANTS.values()})
+
+
+def graded_at(stage: str) -> list[str]:
+    """Names of the chapters whose checks are graded at a stage."""
+    return [name for name in grading.chapters() if name[:2] in GRADED[stage]]
 
 
 def _ids(words: str) -> frozenset[str]:
