@@ -20,6 +20,7 @@ from halab.measure import Measurement
 from halab.node import Node
 from halab.probe import Probe
 from halab.repair import PACEMAKER
+from halab.sightings import pause
 from halab.wait import eventually, seconds
 
 #: Seconds that a fault goes on after the page is back, so that what comes later is seen too.
@@ -140,7 +141,8 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
             wrong=sum(begin <= s.sent <= end for s in probe.wrong),
             double=round(probe.double_seconds, 3),
             doubled_to_the_end=any(d.start <= end <= d.end for d in probe.doubles),
-            looks=len(probe.holders),
+            looks=len(probe.looks),
+            pause=round(pause(probe.looks), 3),
             unknown=sum(probe.blind.values()),
             victim=victim.name,
             holders=tuple(probe.sightings.holders) if probe.sightings else (),

@@ -51,7 +51,8 @@ class Terms:
 @dataclass(frozen=True)
 class Measurement:
     """One drill: times in s, `predicted` is token + consensus of the configuration map (None: nothing has to be noticed
-    by corosync). `double` seconds of two holders, and `doubled_to_the_end`: until the fault was undone by hand."""
+    by corosync). `double` seconds of two holders, and `doubled_to_the_end`: until the fault was undone by hand; `looks` at
+    all nodes, at most `pause` s apart, in which a node could not be seen `unknown` times; who held it, in order."""
 
     fault: str
     fencing: bool
@@ -61,6 +62,7 @@ class Measurement:
     double: float
     doubled_to_the_end: bool
     looks: int
+    pause: float
     unknown: int
     victim: str
     holders: tuple[str, ...]

@@ -87,7 +87,7 @@ def test_the_page_of_another_node_or_the_end_of_the_outage(settings: Settings) -
 def measurement(**changed: object) -> Measurement:
     told = {
         "fault": "power-cut", "fencing": False, "gap": 5.0, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False,
-        "looks": 90, "unknown": 0, "victim": VICTIM, "holders": [VICTIM, A], "predicted": 3.63,
+        "looks": 90, "pause": 0.1, "unknown": 0, "victim": VICTIM, "holders": [VICTIM, A], "predicted": 3.63,
         "terms": {"detection": 1.6, "consensus": 2.0, "decision": 1.0, "fencing": None, "recovery": 0.4, "start": 0.4},
     }  # fmt: skip
     return Measurement.load(told | changed)

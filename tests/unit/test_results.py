@@ -10,8 +10,8 @@ from halab.measure import Measurement, Terms
 
 def one(fault: str = "power-cut", fencing: bool = False, gap: float = 5.0, **changed: object) -> Measurement:
     told: dict = {
-        "fault": fault, "fencing": fencing, "gap": gap, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False, "looks": 90,
-        "unknown": 0, "victim": "pacemaker01", "holders": ("pacemaker01", "pacemaker02"), "predicted": 3.6,
+        "fault": fault, "fencing": fencing, "gap": gap, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False,
+        "looks": 90, "pause": 0.1, "unknown": 0, "victim": "pacemaker01", "holders": ("pacemaker01", "pacemaker02"), "predicted": 3.6,
         "terms": Terms(1.6, 2.0, 1.0, 1.0 if fencing else None, 0.4),
     }  # fmt: skip
     return Measurement(**told | changed)
@@ -44,7 +44,9 @@ def test_a_fault_that_corosync_need_not_notice_has_no_bound() -> None:
 
 def test_two_holders_are_told_only_with_fencing_and_not_when_added_by_hand() -> None:
     assert results.broken([one(double=3.0)]) == []
-    assert results.broken([one(fencing=True, double=0.1), one(fencing=True)]) == ["power-cut with fencing: two holders in 1 of 2 drills"]
+    assert results.broken([one(fencing=True, double=0.1, holders=("a", "a and b", "b")), one(fencing=True)]) == [
+        "power-cut with fencing: two holders in 1 of 2 drills"
+    ]
     assert results.broken([one("address-added", fencing=True, double=5.0, predicted=None)]) == []
 
 
