@@ -41,12 +41,16 @@ def explained(probe: Probe) -> Figure:
     _events(axes, rows, probe)
     axes.set_yticks(range(rows), lanes)
     axes.set_ylim(-0.6, rows + 1.7)
-    axes.set_xlim(0, probe.samples[-1].done)
+    axes.set_xlim(0, _end(probe))
     axes.set_xlabel(_legend(probe), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plt.close(figure)
     return figure
+
+
+def _end(probe: Probe) -> float:
+    return probe.samples[-1].done if probe.samples else 1.0
 
 
 def _legend(probe: Probe) -> str:
@@ -79,11 +83,11 @@ def _terms(axes, lane: int, probe: Probe) -> None:
     begin = probe.marks[0][0] if probe.marks else 0.0
     at = begin
     for name, length in probe.terms.parts.items() if probe.terms else ():
-        _bar(axes, lane + 1, at, length, TERMS[name], name, probe.samples[-1].done)
+        _bar(axes, lane + 1, at, length, TERMS[name], name, _end(probe))
         at += length
     at = begin
     for name, length, colour in zip(("token", "consensus"), probe.predicted, TERMS.values(), strict=False):
-        _bar(axes, lane, at, length, colour, name, probe.samples[-1].done)
+        _bar(axes, lane, at, length, colour, name, _end(probe))
         at += length
 
 
@@ -103,6 +107,6 @@ def _events(axes, top: int, probe: Probe) -> None:
     ends = [0.0] * LEVELS  # where the last name on each level ends
     for at, text, colour, style in sorted(lines):
         level = next((k for k, end in enumerate(ends) if end <= at), ends.index(min(ends)))
-        ends[level] = at + len(text) * probe.samples[-1].done / CHARACTERS
+        ends[level] = at + len(text) * _end(probe) / CHARACTERS
         axes.axvline(at, color=colour, lw=1, ls=style, zorder=0.5)
         axes.text(at, top + 1.6 - 0.5 * level, f" {text}", ha="left", va="top", fontsize=7.5, color=colour)
