@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from halab.repair import BEFORE, CIB, CONF, FULL, WRITTEN, mended, wake, write_again
+from halab.repair import APACHE, BEFORE, CIB, CONF, FULL, WRITTEN, mended, write_again
 
 if TYPE_CHECKING:
     from halab.node import Node
@@ -31,20 +31,16 @@ def disk_full(node: Node) -> Iterator[None]:
 def conf_damaged(node: Node) -> Iterator[None]:
     """corosync.conf is cut off in its middle. Nobody notices before corosync reads it again."""
     with mended(node):
-        node.check_output("cp -p %s %s && truncate -s $(($(stat -c %%s %s) / 2)) %s", CONF, BEFORE, CONF, CONF)
+        node.check_output("cp -p %s %s && truncate -s $(($(stat -c %%s %s) / 2)) %s", CONF, CONF + BEFORE, CONF, CONF)
         yield
 
 
 @contextmanager
 def apache_damaged(node: Node) -> Iterator[None]:
     """Apache's configuration file is gone. Nobody notices before Apache starts there."""
-    file = "/etc/apache2/apache2.conf"
-    node.check_output("mv %s %s", file, f"{file}.before")
-    try:
+    with mended(node):
+        node.check_output("mv %s %s", APACHE, APACHE + BEFORE)
         yield
-    finally:
-        wake(node)
-        node.check_output("mv %s %s", f"{file}.before", file)
 
 
 @contextmanager

@@ -19,9 +19,9 @@ PACEMAKER = ("pacemakerd", *(f"pacemaker-{part}" for part in ("based", "fenced",
 DAEMONS = ("corosync", *PACEMAKER)
 #: Where a full disk is put over what the node writes (`halab.faults.disk_full`), and the name of its mount.
 WRITTEN, FULL = ("/var/lib/pacemaker", "/var/lib/corosync", "/var/log"), "halab-full"
-#: What a damaged corosync.conf was before (`halab.faults.conf_damaged`).
-CONF = "/etc/corosync/corosync.conf"
-BEFORE = f"{CONF}.before"
+#: What `halab.faults_disk` damages; beside it, what it was before.
+CONF, APACHE = "/etc/corosync/corosync.conf", "/etc/apache2/apache2.conf"
+BEFORE = ".before"
 CIB = "/var/lib/pacemaker/cib/cib.xml"
 
 
@@ -48,7 +48,7 @@ def unspoil(node: Node) -> None:
     node.check_output(
         "for dir in %s %s %s; do while findmnt -n -o SOURCE $dir | grep -qx %s; do umount -l $dir; done; done", *WRITTEN, FULL
     )
-    node.check_output("if test -e %s; then mv %s %s; fi", BEFORE, BEFORE, CONF)
+    node.check_output("for file in %s %s; do if test -e $file%s; then mv $file%s $file; fi; done", CONF, APACHE, BEFORE, BEFORE)
 
 
 def mend(node: Node) -> None:

@@ -93,6 +93,10 @@ def _conf(lab: Lab, node: Node) -> None:
     assert node.run("corosync -t").status == 8
 
 
+def _apache(lab: Lab, node: Node) -> None:
+    assert not node.run("apache2ctl configtest").ok
+
+
 def _cib(lab: Lab, node: Node) -> None:
     assert not node.run("python3 -c 'import xml.etree.ElementTree as E; E.parse(\"/var/lib/pacemaker/cib/cib.xml\")'").ok
 
@@ -122,6 +126,7 @@ CASES: dict[str, tuple[Callable, Callable[[Lab, Node], None]]] = {
     "address_removed": (faults.address_removed, _bare),
     "disk_full": (faults.disk_full, _full),
     "conf_damaged": (faults.conf_damaged, _conf),
+    "apache_damaged": (faults.apache_damaged, _apache),
     "cib_damaged": (faults.cib_damaged, _cib),
     "stopped": (faults.stopped, _stopped),
     "standby": (faults.standby, _standby),
