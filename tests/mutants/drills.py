@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from halab import faults, pacemaker, totem, transition
+from halab import corosync, faults, pacemaker, totem, transition
 from halab.lab import Lab
 from halab.ledger import Ledger
 from halab.node import Node
@@ -31,7 +31,7 @@ def token(lab: Lab, milliseconds: int, coefficient: int | None = None) -> Iterat
     totem.set_token(lab, milliseconds)
     yield
     lab.each(lambda node: node.put(before, totem.CONF))
-    totem.set_token(lab, int(totem.TOKEN.findall(before)[0][1]))
+    totem.set_token(lab, int(corosync.parse_conf(before)["totem.token"]))
 
 
 @mutant("06/token 06/power_cut")
