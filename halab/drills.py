@@ -18,6 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 from halab import fencing, results
@@ -29,7 +30,7 @@ from halab.measure import Measurement
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "drills"
-LAST = "05"
+LAST, ABOUT = "05", "about.json"
 
 #: (fault, with fencing)
 Job = tuple[str, bool]
@@ -66,6 +67,7 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
     """Do these jobs and append what they measure; the number of those that did not end with a healthy cluster."""
     failed = 0
     heal(lab)
+    path.with_name(ABOUT).write_text(json.dumps(about(lab)))
     for number, (name, fencing_on) in enumerate(jobs, 1):
         try:
             switch(lab, fencing_on)
@@ -80,6 +82,12 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
             print(f"{lab.settings.name} {number}/{len(jobs)}: {name} failed: {error}", flush=True)
             heal(lab)
     return failed
+
+
+def about(lab: Lab) -> dict:
+    """What the figures depend on."""
+    s, versions = lab.settings, lab.host.about["versions"]
+    return {"date": str(date.today()), "engine": s.engine, "release": s.release, "cores": os.cpu_count(), "versions": versions}
 
 
 def switch(lab: Lab, on: bool) -> None:
@@ -136,7 +144,7 @@ def main() -> int:
     broken = results.broken(measured)
     print(*broken, sep="\n")
     if asked.fencing == "both" and asked.only == list(FAULTS) and not any(codes):
-        results.write(measured)
+        results.write(measured, json.loads((KEPT / ABOUT).read_text()))
     return max([*codes, bool(broken)])
 
 
