@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from halab.errors import UsageError
+from halab.errors import MachineLacks, UsageError
 from halab.faults_admin import ask
 from halab.lab import Lab
 from halab.repair import mended, remove_address
@@ -51,8 +51,16 @@ def cable_pulled(node: Node) -> Iterator[None]:
 def disturbed(node: Node, *, loss: float = 0, delay: float = 0) -> Iterator[None]:
     """What the node hears loses `loss` percent of its packets and comes `delay` ms late (tc-netem(8)).
 
-    Raises MachineLacks where the machine's kernel has no netem."""
-    with mended(node), node.lab.network.disturbed(node.name, loss, delay):
+    Where the machine's kernel has no netem and the node has a kernel of its own, it is what the node says. Raises
+    MachineLacks where neither can."""
+    with mended(node), ExitStack() as undo:
+        try:
+            undo.enter_context(node.lab.network.disturbed(node.name, loss, delay))
+        except MachineLacks as lacks:
+            own = node.run("modprobe -q sch_netem; tc qdisc add dev eth0 root netem loss %s%% delay %sms", loss, delay)
+            if not own.ok:
+                raise MachineLacks(lacks.expected, lacks.seen, "modprobe sch_netem, or nodes with a kernel of their own") from None
+            undo.callback(node.run, "tc qdisc del dev eth0 root netem")
         yield
 
 

@@ -48,6 +48,7 @@ def unspoil(node: Node) -> None:
     node.check_output(
         "for dir in %s %s %s; do while findmnt -n -o SOURCE $dir | grep -qx %s; do umount -l $dir; done; done", *WRITTEN, FULL
     )
+    node.run("tc qdisc del dev eth0 root netem")
     node.check_output("for file in %s %s; do if test -e $file%s; then mv $file%s $file; fi; done", CONF, APACHE, BEFORE, BEFORE)
 
 

@@ -75,10 +75,26 @@ def test_a_pulled_cable_leads_nowhere_not_even_to_the_lab_host(lab: Lab) -> None
     assert "ip link set pacemaker02 down" in host.commands
 
 
-def test_a_kernel_without_netem_is_said(lab: Lab) -> None:
+def test_a_kernel_without_netem_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.network = Network(Host(lab.settings, "Error: Specified qdisc kind is unknown."))
+    monkeypatch.setattr(Node, "run", lambda *a: Result("", "", 2, "", "Error: Specified qdisc kind is unknown."))
     with pytest.raises(MachineLacks, match="netem"), faults.disturbed(lab.nodes[0], loss=5, delay=100):
         raise AssertionError("disturbed")
+
+
+def test_a_node_with_a_kernel_of_its_own_is_disturbed_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.network = Network(Host(lab.settings, "Error: Specified qdisc kind is unknown."))
+    commands: list[str] = []
+
+    def run(node: Node, command: str, *args: object) -> Result:
+        commands.append(quote(command, *args))
+        return Result(node.name, command, 0, "", "")
+
+    monkeypatch.setattr(Node, "run", run)
+    with pytest.raises(KeyboardInterrupt), faults.disturbed(lab.nodes[0], loss=5, delay=100):
+        raise KeyboardInterrupt
+    assert [command.split(" dev ")[0].split("tc ")[1] for command in commands] == ["qdisc add", "qdisc del"]
+    assert "loss 5% delay 100ms" in commands[0]
 
 
 def test_another_complaint_of_tc_is_told_as_it_is(lab: Lab) -> None:
