@@ -33,11 +33,6 @@ class Injected:
     home: str
     failures: tuple[str, ...]
 
-    @property
-    def back(self) -> str | None:
-        """Whose page came last."""
-        return self.servers[-1] if self.servers else None
-
 
 def power_cut(lab: Lab) -> Injected:
     """The power of the node that serves fails until another one serves, and comes back."""

@@ -107,7 +107,8 @@ def test_threshold(lab: Lab, cib: Element) -> None:
     want = {"after one failure": "restarted in place", "after two": "moved to another node"}
     require(seen == want, expected=describe(want), seen=seen, show=f"crm_simulate --live-check --simulate --op-inject {key}")
     forgotten = pacemaker.milliseconds(pacemaker.meta(cib, "WebSite").get("failure-timeout", "")) / 1000
-    require(60 <= forgotten <= 3600, expected="a failure-timeout between a minute and an hour", seen=f"{forgotten:g} s" if forgotten else "none",
+    seen_timeout = f"{forgotten:g} s" if forgotten else "none"
+    require(60 <= forgotten <= 3600, expected="a failure-timeout between a minute and an hour", seen=seen_timeout,
             show="crm configure show type:rsc_defaults")  # fmt: skip
 
 
