@@ -22,7 +22,8 @@ class Status:
     """What `crm_mon` says: dc (name or None), quorum, names of the nodes that are online, in standby, in
     maintenance; resource id -> nodes where it is active; ids of resources that the cluster does not
     manage (unmanaged, in maintenance or blocked) and of orphans, which the configuration does not know;
-    one text for each failed operation in the history; ids of the resources that are fence devices."""
+    one text for each failed operation in the history; ids of the resources that are fence devices; names of
+    the nodes of which the cluster does not know what they still run (unclean)."""
 
     dc: str | None
     quorum: bool
@@ -34,6 +35,7 @@ class Status:
     orphans: tuple[str, ...]
     failures: tuple[str, ...]
     devices: tuple[str, ...] = ()
+    unclean: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ def parse_status(text: str) -> Status:
         orphans=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("orphaned") == "true"})),
         failures=tuple(f"{f.get('op_key')} on {f.get('node')}: {f.get('exitstatus')}" for f in root.findall("./failures/failure")),
         devices=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("resource_agent", "")[:8] == "stonith:"})),
+        unclean=tuple(sorted(n.get("name", "") for n in nodes if n.get("unclean") == "true")),
     )
 
 

@@ -31,16 +31,27 @@ class Device:
     watched: bool
 
     def port(self, node: str) -> str:
-        """What the agent calls that node: by pcmk_host_map, else by its own name."""
+        """What the agent is told for that node: the parameter itself where it is given, else by pcmk_host_map, else its name."""
         pairs = re.split(r"[;\s]+", self.params.get("pcmk_host_map", ""))
-        return dict(pair.split(":", 1) for pair in pairs if ":" in pair).get(node, node)
+        mapped = dict(pair.split(":", 1) for pair in pairs if ":" in pair).get(node, node)
+        return self.params.get(self.argument, mapped)
+
+    @property
+    def argument(self) -> str:
+        """The agent's parameter that names what to switch; `none`: it has none."""
+        return self.params.get("pcmk_host_argument", "port")
 
     def request(self, action: str, node: str) -> str:
         """What the fencer writes to the agent's stdin, a `name=value` a line; its own parameters stay with it."""
-        given = [f"{name}={value}" for name, value in self.params.items() if not name.startswith("pcmk_") and name != "port"]
-        argument = self.params.get("pcmk_host_argument", "port")
-        named = [] if argument == "none" else [f"{argument}={self.port(node)}"]
-        return "\n".join([f"action={action}", *given, *named, ""])
+        given = [f"{name}={value}" for name, value in self.params.items() if not name.startswith("pcmk_") and name != self.argument]
+        named = [] if self.argument == "none" else [f"{self.argument}={self.port(node)}"]
+        plugin = [f"plugin={self.agent}"] if self.program != self.agent else []
+        return "\n".join([f"action={action}", *plugin, *given, *named, ""])
+
+    @property
+    def program(self) -> str:
+        """Agents of the time before fence-agents are plug-ins of one program (cluster-glue, stonith(8))."""
+        return self.agent if self.agent.startswith("fence_") else "fence_legacy"
 
 
 def devices(cib: ElementTree.Element) -> dict[str, Device]:
@@ -55,8 +66,9 @@ def devices(cib: ElementTree.Element) -> dict[str, Device]:
 
 
 def key_file(cib: ElementTree.Element) -> str:
-    """Where the first device that says so has its key; else where fence_xvm looks for it (fence_xvm(8))."""
-    return next((d.params["key_file"] for d in devices(cib).values() if "key_file" in d.params), KEY)
+    """Where the first fence_xvm device looks for its key, by its parameter or by default (fence_xvm(8))."""
+    ours = [device for device in devices(cib).values() if device.agent == "fence_xvm"]
+    return ours[0].params.get("key_file", KEY) if ours else KEY
 
 
 def parse_items(text: str) -> tuple[str, ...]:
@@ -85,6 +97,6 @@ def _items(node: Node, *words: str) -> tuple[str, ...]:
 
 def power(node: Node, device: Device, target: str) -> str:
     """What the device's agent, asked on this node, says of the target: `on`, `off`, or what it said instead."""
-    result = node.run("/usr/sbin/%s" % device.agent, input=device.request("status", target).encode(), timeout=40)
+    result = node.run("/usr/sbin/%s" % device.program, input=device.request("status", target).encode(), timeout=40)
     said = (result.stdout + result.stderr).strip().splitlines()
     return POWER.get(result.status, f"exit status {result.status}" + (f" ({said[-1]})" if said else ""))
