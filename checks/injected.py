@@ -75,4 +75,4 @@ def apache_killed(lab: Lab) -> Injected:
 def _told(lab: Lab, probe: Probe, victim: str, start: float) -> Injected:
     failures = pacemaker.status(lab.nodes[0]).failures
     return Injected(victim, probe.longest, sum(probe.predicted), start, tuple(probe.doubles), tuple(probe.servers),
-                    lab.holder() or "", failures)  # fmt: skip
+                    lab.where("ClusterIP") or "", failures)  # fmt: skip

@@ -163,6 +163,17 @@ def liked(cib: ElementTree.Element, resource: str, name: str, score: int) -> Ele
     return changed
 
 
+def forgetful(cib: ElementTree.Element) -> ElementTree.Element:
+    """The CIB without the last failures in its history. A clean-up leaves a successful probe there, whose digest an injected
+    failure takes over: the scheduler then believes that the parameters changed since, and clears the fail count."""
+    changed = copy.deepcopy(cib)
+    for resource in changed.iterfind(".//lrm_resource"):
+        for op in resource.findall("lrm_rsc_op"):
+            if op.get("id", "").endswith("_last_failure_0"):
+                resource.remove(op)
+    return changed
+
+
 def without_quorum(cib: ElementTree.Element) -> ElementTree.Element:
     """The CIB of a partition that has no quorum."""
     changed = copy.deepcopy(cib)

@@ -19,7 +19,7 @@ from halab.node import Node
 
 Break = Callable[[Lab], Iterator[None]]
 #: stage -> the chapters whose checks are graded there, by their numbers.
-GRADED = {"05": ("01", "02", "03", "04", "05"), "06": ("05", "06"), "07": ("07",)}
+GRADED = {"05": ("01", "02", "03", "04", "05"), "06": ("06",), "07": ("07",)}
 FIRST = min(GRADED)
 
 
@@ -100,6 +100,9 @@ AFTER_HOLDER = "04/holder_is_the_clusters 04/arp 04/well_placed"
 AFTER_WEB = "05/colocation 05/order 05/operation_defaults 05/no_leftovers 05/tidy"
 AFTER_APACHE = "05/page 05/order"
 AFTER_FAILURES = "05/colocation 05/order"  # 05/all_ready or 05/no_failures
+#: Skipped when the cluster is not well before a fault is injected, and when nobody would notice that Apache died.
+AFTER_WATCHED = "06/service_killed 06/threshold"
+AFTER_WELL = f"{AFTER_WATCHED} 06/pause_forgiven 06/power_cut 06/one_holder_throughout 06/survivor_serves 06/stays 06/nothing_failed"
 #: Every check that asks a node over SSH: skipped when the student's bridge or cable keeps it from being asked.
 ASKING = (
     f"{AFTER_ADDRESSES} 02/service {AFTER_COROSYNC} 03/service {AFTER_PACEMAKER} 04/resource {AFTER_IP} 05/resource {AFTER_WEB} "
@@ -126,4 +129,4 @@ def everywhere(lab: Lab, command: str, *args: object) -> None:
 
 
 # Each module registers its own.
-from tests.mutants import environment, corosync, pacemaker, virtual_ip, apache, fencing  # noqa: E402, F401, I001
+from tests.mutants import environment, corosync, pacemaker, virtual_ip, apache, drills, fencing  # noqa: E402, F401, I001

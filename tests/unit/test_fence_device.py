@@ -35,7 +35,7 @@ class FakeHost:
 @pytest.fixture
 def device() -> FenceDevice:
     lab = SimpleNamespace(host=FakeHost(), settings=Settings(name="mine", nodes=2), engine=SimpleNamespace(uri="qemu:///system"))
-    return FenceDevice(lab)  # type: ignore[arg-type]
+    return FenceDevice(lab)
 
 
 def test_the_configuration_names_this_labs_nodes_and_their_machines(device: FenceDevice) -> None:
