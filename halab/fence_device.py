@@ -107,9 +107,7 @@ class FenceDevice:
         asked = {
             "look at a node": self.host.run(virsh + "domstate %s", uri, node),
             "start another machine": self.host.run(virsh + "start %s", uri, other),
-            "define a machine": self.host.run(
-                f"umask 022; cat > {FOLDER}/other.xml; {virsh} define {FOLDER}/other.xml", uri, input=xml.encode()
-            ),
+            "define a machine": self.host.run(virsh + "define %s", uri, OTHER),
             "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
         }
         return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}

@@ -36,7 +36,7 @@ ABOUT_ITSELF = {
     361: "don't",
 }
 #: Names, and on or off, of all domains (one that it may not look at ends its list); it shows a caller those of the caller's group.
-LISTS = {51: "number of domains", 273: "list all domains", 16: "info: on or off", 23: "look up by name", 24: "look up by UUID"}
+LISTS = {51: "number of domains", 273: "list all domains", 16: "info", 212: "state", 23: "look up by name", 24: "look up by UUID"}
 #: Each names its domain first: name, UUID, id.
 POWER = {9: "create", 12: "destroy", 14: "XML", 196: "create with flags", 234: "destroy with flags"}
 #: libvirt's "operation denied", by its access control, an error (libvirt/virterror.h).

@@ -45,13 +45,7 @@ class Device:
         """What the fencer writes to the agent's stdin, a `name=value` a line; its own parameters stay with it."""
         given = [f"{name}={value}" for name, value in self.params.items() if not name.startswith("pcmk_") and name != self.argument]
         named = [] if self.argument == "none" else [f"{self.argument}={self.port(node)}"]
-        plugin = [f"plugin={self.agent}"] if self.program != self.agent else []
-        return "\n".join([f"action={action}", *plugin, *given, *named, ""])
-
-    @property
-    def program(self) -> str:
-        """Agents of the time before fence-agents are plug-ins of one program (cluster-glue, stonith(8))."""
-        return self.agent if self.agent.startswith("fence_") else "fence_legacy"
+        return "\n".join([f"action={action}", *given, *named, ""])
 
 
 def devices(cib: ElementTree.Element) -> dict[str, Device]:
@@ -97,6 +91,6 @@ def _items(node: Node, *words: str) -> tuple[str, ...]:
 
 def power(node: Node, device: Device, target: str) -> str:
     """What the device's agent, asked on this node, says of the target: `on`, `off`, or what it said instead."""
-    result = node.run("/usr/sbin/%s" % device.program, input=device.request("status", target).encode(), timeout=40)
+    result = node.run("/usr/sbin/%s" % device.agent, input=device.request("status", target).encode(), timeout=40)
     said = (result.stdout + result.stderr).strip().splitlines()
     return POWER.get(result.status, f"exit status {result.status}" + (f" ({said[-1]})" if said else ""))

@@ -18,6 +18,15 @@ AFTER_FENCES = "07/fenced_first 07/returns"
 AFTER_MACHINE = f"07/status {DRILL}"
 AFTER_KEY = f"07/own_machine 07/no_other_machine 07/no_other_caller 07/power_only {AFTER_MACHINE}"
 AFTER_DEVICE = f"07/watched 07/own_machine 07/enabled {AFTER_MACHINE}"
+#: A fence agent that says yes to everything (Fence Agent API).
+LIAR = """#!/bin/sh
+{ test "$1" = -o || grep -q action=metadata; } && cat <<END
+<resource-agent name="fence_liar" shortdesc="yes"><parameters/>
+<actions><action name="off"/><action name="reboot"/><action name="status"/><action name="monitor"/><action name="metadata"/></actions>
+</resource-agent>
+END
+exit 0
+"""
 DELETE = "cibadmin --delete-all --force --xpath \"//primitive[@id='Fencing']\""
 
 
@@ -177,9 +186,12 @@ def a_daemon_that_is_root(lab: Lab) -> Iterator[None]:
 @mutant("07/fences 07/never_two", AFTER_FENCES)
 def an_agent_that_lies(lab: Lab) -> Iterator[None]:
     """The device is one that says yes and does nothing; the history is content."""
-    liar = "crm --force configure primitive Liar stonith:null params hostlist='%s' op monitor interval=60s" % " ".join(n.name for n in lab)
+    lab.each(lambda node: node.put(LIAR, "/usr/sbin/fence_liar", 0o755))
+    names = ",".join(node.name for node in lab)
+    liar = f"crm --force configure primitive Liar stonith:fence_liar params pcmk_host_list={names} op monitor interval=60s"
     with configured(lab, DELETE, liar):
         yield
+    everywhere(lab, "rm /usr/sbin/fence_liar")
 
 
 @mutant("07/fenced_first 07/never_two")

@@ -68,12 +68,6 @@ def test_what_the_agent_reads() -> None:
     assert device(pcmk_host_argument="plug").request("off", "n1") == "action=off\nplug=n1\n"
 
 
-def test_an_agent_of_old_is_a_plugin() -> None:
-    liar = stonith.devices(CIB)["Liar"]
-    assert liar.program == "fence_legacy"
-    assert liar.request("status", "n1").splitlines() == ["action=status", "plugin=null", "hostlist=n1 n2", "port=n1"]
-
-
 def test_lists() -> None:
     assert stonith.parse_items(LIST) == ("Fencing", "Typo")
     assert stonith.parse_items(NONE) == ()
