@@ -25,6 +25,9 @@ FOLDER = "/run/halab/fence"
 KEY, CONF, SOCKET, OTHER = (f"{FOLDER}/{name}" for name in ("fence_xvm.key", "fence_virt.conf", "libvirt-sock", "other.xml"))
 #: User and group of the daemon: below the nodes' ids, and nobody's on the machine.
 USER = idmap.BASE - 1
+#: A machine of libvirt that is no node: to try what is refused. It never runs.
+STRANGER = """<domain type='lxc'><name>stranger</name><uuid>00000000-0000-4000-8000-000000000007</uuid><memory unit='MiB'>64</memory>
+<os><type>exe</type><init>/bin/true</init></os><devices><console type='pty'/></devices></domain>"""
 #: The port that fence_xvm and fence_virtd agree on (fence_virt.conf(5)).
 PORT = 1229
 #: A handle is the process's id and when it started, in ticks (proc(5), field 22 of stat).
@@ -47,7 +50,7 @@ class FenceDevice:
         s = self.lab.settings
         scheme, rest = self.lab.engine.uri.split(":", 1)
         return render(
-            "fence_virt.conf.j2", nodes=s.identities, bridge=s.bridge, key=KEY, lab=s.name,
+            "fence_virt.conf.j2", nodes=s.identities, bridge=s.bridge, key=KEY,
             uri=f"{scheme}+unix:{rest}?socket={SOCKET}", modules=f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/fence-virt",
         )  # fmt: skip
 
@@ -104,9 +107,7 @@ class FenceDevice:
         asked = {
             "look at a node": self.host.run(virsh + "domstate %s", uri, node),
             "start another machine": self.host.run(virsh + "start %s", uri, other),
-            "define a machine": self.host.run(
-                f"umask 022; cat > {FOLDER}/other.xml; {virsh} define {FOLDER}/other.xml", uri, input=xml.encode()
-            ),
+            "define a machine": self.host.run(virsh + "define %s", uri, OTHER),
             "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
         }
         return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}

@@ -1,4 +1,4 @@
-"""One live proof that the cluster fences: the holder of the virtual IP is cut off from the others, and watched from outside.
+"""One live proof that the cluster fences: the holder of the virtual IP is cut off from the others and hangs, watched from outside.
 
 Both sides of the cut still reach the fence device. Who has quorum must fence the other side before the address is
 started elsewhere; who has none must fence nobody; and the fenced node must find its way back by itself.
@@ -117,6 +117,8 @@ def drill(lab: Lab) -> Drill:
         sightings.start(machines.zero)
         at_end.callback(sightings.stop)
         at_end.enter_context(machines)
+        # What it holds it can't let go of by itself: only its end helps. (Its controller and its fencer go on.)
+        victim.check_output("kill -STOP $(pidof pacemaker-execd)")
         with partition(lab, [victim]):
             missing = _missing("another node holds the address", lambda: lab.holder() not in (None, name))
             missing = missing or _missing(f"{name} is fenced", lambda: any(e.target == name for e in fencing.history(other, before)))

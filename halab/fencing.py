@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from halab import corosync, pacemaker
+from halab import corosync, pacemaker, stonith
 from halab.errors import StudentError
 from halab.fence_device import FenceDevice
-from halab.stonith import KEY
 from halab.wait import eventually
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def enable(lab: Lab) -> None:
     FenceDevice(lab).start(key)
     if pacemaker.primitive(pacemaker.cib(first), NAME) is None:
         first.check_output("crm configure primitive %s stonith:fence_xvm params key_file=%s pcmk_host_map=%s op monitor interval=60s",
-                           NAME, KEY, host_map(lab))  # fmt: skip
+                           NAME, stonith.KEY, host_map(lab))  # fmt: skip
     first.check_output("crm_resource --cleanup --resource %s", NAME)
     first.check_output("crm_attribute --type crm_config --name stonith-enabled --update true")
     eventually(lambda: lab.where(NAME), within="resource", what=f"{NAME} runs", retry=(StudentError,))
@@ -124,11 +123,12 @@ def enable(lab: Lab) -> None:
 
 
 def disable(lab: Lab) -> None:
-    """Back to the stopgap of chapter 03: stonith-enabled=false, no device. Safe to repeat."""
+    """Back to the stopgap of chapter 03: stonith-enabled=false, no device, no topology. Safe to repeat."""
     first = lab.nodes[0]
     first.check_output("crm_attribute --type crm_config --name stonith-enabled --update false")
-    pacemaker.forget(first, NAME)
-    eventually(lambda: NAME not in pacemaker.status(first).resources, within="resource", what=f"{NAME} is gone", retry=(StudentError,))
+    first.run("cibadmin --delete-all --force --xpath //fencing-topology", timeout=20)
+    pacemaker.forget(first, *stonith.devices(pacemaker.cib(first)))
+    eventually(lambda: not pacemaker.status(first).devices, within="resource", what="every device is gone", retry=(StudentError,))
     lab.each(_forget)
     FenceDevice(lab).remove()
 
@@ -146,10 +146,10 @@ def unknown(lab: Lab, node: Node) -> list[str]:
 def _prepare(node: Node, key: bytes, seconds: int) -> None:
     node.check_output("test -x /usr/sbin/fence_xvm || { apt-get -qq update && apt-get -qq install fence-virt; }")
     node.check_output("mkdir -p /etc/cluster")
-    node.put(key, KEY, 0o600)
+    node.put(key, stonith.KEY, 0o600)
     node.put(DELAY.format(seconds=seconds), DELAY_FILE)
     node.check_output("systemctl daemon-reload && systemctl -q enable %s", DELAY_UNIT)
 
 
 def _forget(node: Node) -> None:
-    node.check_output("systemctl -q disable %s 2>/dev/null; rm -f %s %s; systemctl daemon-reload", DELAY_UNIT, DELAY_FILE, KEY)
+    node.check_output("systemctl -q disable %s 2>/dev/null; rm -f %s %s; systemctl daemon-reload", DELAY_UNIT, DELAY_FILE, stonith.KEY)

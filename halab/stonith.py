@@ -31,15 +31,20 @@ class Device:
     watched: bool
 
     def port(self, node: str) -> str:
-        """What the agent calls that node: by pcmk_host_map, else by its own name."""
+        """What the agent is told for that node: the parameter itself where it is given, else by pcmk_host_map, else its name."""
         pairs = re.split(r"[;\s]+", self.params.get("pcmk_host_map", ""))
-        return dict(pair.split(":", 1) for pair in pairs if ":" in pair).get(node, node)
+        mapped = dict(pair.split(":", 1) for pair in pairs if ":" in pair).get(node, node)
+        return self.params.get(self.argument, mapped)
+
+    @property
+    def argument(self) -> str:
+        """The agent's parameter that names what to switch; `none`: it has none."""
+        return self.params.get("pcmk_host_argument", "port")
 
     def request(self, action: str, node: str) -> str:
         """What the fencer writes to the agent's stdin, a `name=value` a line; its own parameters stay with it."""
-        given = [f"{name}={value}" for name, value in self.params.items() if not name.startswith("pcmk_") and name != "port"]
-        argument = self.params.get("pcmk_host_argument", "port")
-        named = [] if argument == "none" else [f"{argument}={self.port(node)}"]
+        given = [f"{name}={value}" for name, value in self.params.items() if not name.startswith("pcmk_") and name != self.argument]
+        named = [] if self.argument == "none" else [f"{self.argument}={self.port(node)}"]
         return "\n".join([f"action={action}", *given, *named, ""])
 
 
@@ -55,8 +60,9 @@ def devices(cib: ElementTree.Element) -> dict[str, Device]:
 
 
 def key_file(cib: ElementTree.Element) -> str:
-    """Where the first device that says so has its key; else where fence_xvm looks for it (fence_xvm(8))."""
-    return next((d.params["key_file"] for d in devices(cib).values() if "key_file" in d.params), KEY)
+    """Where the first fence_xvm device looks for its key, by its parameter or by default (fence_xvm(8))."""
+    ours = [device for device in devices(cib).values() if device.agent == "fence_xvm"]
+    return ours[0].params.get("key_file", KEY) if ours else KEY
 
 
 def parse_items(text: str) -> tuple[str, ...]:

@@ -86,6 +86,19 @@ def fenced(node: Node, target: Node, since: float = 0) -> fencing.Event:
     return eventually(done, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
 
 
+def unclean(node: Node, target: Node) -> tuple[str, ...]:
+    """This node's cluster does not know what the target still runs, and would fence it: the names of all such nodes."""
+    what = f"{target.name} is unclean"
+    return eventually(lambda: pacemaker.status(node).unclean, lambda seen: target.name in seen, within="failover", what=what, retry=RETRY)
+
+
+def process(node: Node, program: str) -> bool:
+    """A process of that name runs on the node, seen from outside."""
+    return eventually(
+        lambda: node.lab.engine.runs(node.identity, program) is True, within="boot", every=0.02, what=f"{program} runs on {node.name}"
+    )
+
+
 def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:
     name = eventually(look, wanted, within=within, what=what, retry=RETRY)
     assert name
