@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 from halab import fencing, results
 from halab.drill import FAULTS, fenced, run
@@ -103,18 +104,21 @@ def switch(lab: Lab, on: bool) -> None:
 def in_lab(name: str, jobs: Sequence[Job], keep: bool) -> int:
     """A lab of that name with the chapters done, and these jobs in it; the exit status."""
     env = {**os.environ, "HALAB_NAME": name}
-    path = KEPT / f"{name}.jsonl"
+    path, log = KEPT / f"{name}.jsonl", KEPT / f"{name}.log"
 
-    def halab(*argv: str, quiet: bool = False) -> int:
-        io = subprocess.DEVNULL if quiet else None
-        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, stdout=io, stderr=io, check=False).returncode
+    def halab(*argv: str, output: IO | None = None) -> int:
+        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, stdout=output, stderr=output, check=False).returncode
 
-    def worker(jobs: Sequence[Job], **how: bool) -> int:
-        return halab("exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path), **how)
+    def worker(jobs: Sequence[Job], output: IO | None = None) -> int:
+        return halab("exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path), output=output)
 
     try:
-        there = worker([], quiet=True) == 0  # a lab that was kept, and can be healed
-        return (0 if there else halab("run", "--to", LAST, quiet=True)) or worker(jobs)
+        with log.open("ab") as file:
+            there = worker([], file) == 0  # a lab that was kept, and can be healed
+            code = 0 if there else halab("run", "--to", LAST, output=file)
+        if code:
+            print(f"{name}: the chapters ended with {code}, see {log}", flush=True)
+        return code or worker(jobs)
     finally:
         if not keep:
             halab("down")
