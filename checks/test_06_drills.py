@@ -159,7 +159,7 @@ def test_power_cut(lab: Lab, cuts: list[Injected]) -> None:
     best, slow = min(cuts, key=lambda cut: cut.gap - _bound(lab, cut)), _slow(lab)
     require(best.gap <= _bound(lab, best),
             expected=f"a page from another node within token + consensus + the starts + {SLACK * slow:g} s, {CEILING * slow:g} s at most",
-            seen=_gap(best.gap), show="halab drill power-cut")  # fmt: skip
+            seen=f"{_gap(best.gap)}; token + consensus are {best.detection:.1f} s", show="halab drill power-cut")  # fmt: skip
 
 
 @pytest.mark.check(
