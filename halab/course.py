@@ -130,7 +130,7 @@ def drill(fault: str | None, fencing: bool, as_json: bool) -> int:
 
     if fault is None:
         for name, one in drills.FAULTS.items():
-            screen.print(f"  {name:26}{one.about}")
+            screen.print(f"  {name:30}{one.about}")
         return 0
     drills.find(fault)
     lab = enter()

@@ -11,11 +11,12 @@ import time
 from bisect import insort
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halab.client import ask, fetch, listens
-from halab.errors import UsageError
+from halab.errors import LabError, UsageError
 from halab.lab import Sight
 from halab.sightings import Double, Look, Sightings, doubles
 from halab.wait import seconds
@@ -64,6 +65,7 @@ class Probe:
         self.marks: list[tuple[float, str]] = []
         #: What the nodes' journals say about the time, once `halab.measure.explain` has read them.
         self.events: list[Event] = []
+        self.victim = ""
         self.terms: Terms | None = None
         self.predicted: tuple[float, ...] = ()
         self.sightings = Sightings(lab) if holders else None
@@ -80,12 +82,13 @@ class Probe:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.wait(self.after)
         self._stop.set()
         self._thread.join(seconds(self.timeout + 5))
         if self.sightings:
-            self.sightings.stop()
+            with suppress(LabError) if kind else nullcontext():  # what went wrong first is told
+                self.sightings.stop()
 
     def mark(self, text: str) -> float:
         """Note that something was done now: when (s)."""

@@ -10,9 +10,9 @@ from halab.measure import Measurement, Terms
 
 def one(fault: str = "power-cut", fencing: bool = False, gap: float = 5.0, **changed: object) -> Measurement:
     told: dict = {
-        "fault": fault, "fencing": fencing, "gap": gap, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False, "looks": 90,
-        "unknown": 0, "victim": "pacemaker01", "holders": ("pacemaker01", "pacemaker02"), "predicted": 3.6,
-        "terms": Terms(1.6, 2.0, 1.0 if fencing else None, 1.4, 0.4),
+        "fault": fault, "fencing": fencing, "gap": gap, "lost": 100, "wrong": 0, "double": 0.0, "doubled_to_the_end": False,
+        "looks": 90, "pause": 0.1, "unknown": 0, "victim": "pacemaker01", "holders": ("pacemaker01", "pacemaker02"), "predicted": 3.6,
+        "terms": Terms(1.6, 2.0, 1.0, 1.0 if fencing else None, 0.4),
     }  # fmt: skip
     return Measurement(**told | changed)
 
@@ -44,7 +44,9 @@ def test_a_fault_that_corosync_need_not_notice_has_no_bound() -> None:
 
 def test_two_holders_are_told_only_with_fencing_and_not_when_added_by_hand() -> None:
     assert results.broken([one(double=3.0)]) == []
-    assert results.broken([one(fencing=True, double=0.1), one(fencing=True)]) == ["power-cut with fencing: two holders in 1 of 2 drills"]
+    assert results.broken([one(fencing=True, double=0.1, holders=("a", "a and b", "b")), one(fencing=True)]) == [
+        "power-cut with fencing: two holders in 1 of 2 drills"
+    ]
     assert results.broken([one("address-added", fencing=True, double=5.0, predicted=None)]) == []
 
 
@@ -56,6 +58,14 @@ def test_the_table_has_a_row_for_each_fault_in_order() -> None:
     assert rows[3] == "| the power fails | 3.6 s | 5.5 s (5.9) | 4.0 s, 1 of 2 | 100 | 6.0 s (6.0) | never | 100 |"
 
 
+def test_what_a_gap_is_made_of_is_told_for_lost_nodes() -> None:
+    rows = results.parts([one(), one(fencing=True, gap=6.0), one("move", predicted=None)]).splitlines()
+    assert rows[2:] == [
+        "| the power fails | off | 1.6 s | 2.0 s | 1.0 s |  | 0.4 s | +1.0 s |",
+        "| the power fails | on | 1.6 s | 2.0 s | 1.0 s | 1.0 s | 0.4 s | +1.0 s |",
+    ]
+
+
 def test_what_lasts_until_it_is_repaired_has_no_length() -> None:
     assert "until repaired, 1 of 1" in results.table([one(double=9.0, doubled_to_the_end=True)])
 
@@ -65,7 +75,9 @@ def test_the_page_has_the_table_and_the_data_are_read_again(tmp_path: Path, monk
     readme.write_text("before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n")
     for name, path in (("DATA", tmp_path / "d.json"), ("PAGE", tmp_path / "d.md"), ("README", readme)):
         monkeypatch.setattr(results, name, path)
-    results.write([one()])
+    about = {"date": "2026-01-01", "engine": "lxc", "release": "trixie", "cores": 2, "versions": {"corosync": "3", "pacemaker": "3"}}
+    results.write([one()], about)
+    assert "engine lxc, trixie, corosync 3, pacemaker 3, on a machine of 2 cores: 1 drills" in (tmp_path / "d.md").read_text()
     assert results.load(tmp_path / "d.json") == [one()]
     assert results.table([one()]) in (tmp_path / "d.md").read_text()
     assert readme.read_text() == f"before\n<!-- measured -->\n{results.table([one()])}\n<!-- /measured -->\nafter\n"

@@ -1,7 +1,15 @@
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 
+from halab.errors import LabError
 from halab.lab import Sight
-from halab.sightings import Double, Look, doubles, parse_look
+from halab.sightings import Double, Look, Sightings, doubles, parse_look, pause
+from halab.wait import eventually
 
 A, B = "pacemaker01", "pacemaker02"
 
@@ -47,3 +55,59 @@ def test_a_node_that_cannot_be_seen_is_not_counted_as_a_holder() -> None:
 
 def test_without_looks_there_is_no_double() -> None:
     assert doubles([]) == []
+
+
+def test_what_is_shorter_than_the_longest_pause_can_go_unseen() -> None:
+    assert pause([look(0, True, False), look(0.1, True, False), look(1.1, True, False)]) == 1.0
+    assert pause([look(0, True, False)]) == 0
+
+
+class Host:
+    """A lookout that tells these lines, and ends when its stdin does, or at once."""
+
+    def __init__(self, lines: list[str], *, stays: bool) -> None:
+        self.lines, self.stays = lines, stays
+
+    @contextmanager
+    def talk(self, *argv: str) -> Iterator[socket.socket]:
+        ours, its = socket.socketpair()
+
+        def work() -> None:
+            with its:
+                its.sendall("".join(line + "\n" for line in self.lines).encode())
+                if self.stays:
+                    its.recv(1)
+
+        threading.Thread(target=work, daemon=True).start()
+        with ours:
+            yield ours
+
+
+LINES = ['{"at": 1, "seen": {"pacemaker01": true, "pacemaker02": false}}', '{"at": 2, "seen": {"pacemaker01": true, "pacemaker02": true}}']
+
+
+class Lab(SimpleNamespace):
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        return iter([SimpleNamespace(name=A), SimpleNamespace(name=B)])
+
+
+def lab(lines: list[str], *, stays: bool) -> Lab:
+    return Lab(host=Host(lines, stays=stays), engine=SimpleNamespace(lookout=lambda *a: ["lookout"]), virtual_ip="192.168.100.100")
+
+
+def test_looks_are_kept_until_the_end() -> None:
+    seen = Sightings(lab(LINES, stays=True)).start(0.0)
+    eventually(lambda: len(seen.looks) == 2, within=5)
+    seen.stop()
+    assert seen.looks == [look(1, True, False), look(2, True, True)]
+    assert seen.holders == [A, f"{A} and {B}"]
+
+
+@pytest.mark.parametrize("lines", [LINES, [], ["Traceback (most recent call last):"]])
+def test_a_lookout_that_ends_before_is_an_error_and_never_a_good_time(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", "0.1")
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    with pytest.raises(LabError, match="lookout"):
+        seen = Sightings(lab(lines, stays=False)).start(0.0)
+        seen._thread.join(5)
+        seen.stop()
