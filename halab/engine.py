@@ -4,6 +4,7 @@ An engine answers these questions and nothing else; everything common (define, s
 is libvirt's and stands in `Hypervisor`. A new engine is one module with one class, named in `pick`.
 """
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -15,14 +16,29 @@ from halab.settings import Identity
 
 class Place(NamedTuple):
     """Where a node holds an address: the interface's name, the length of the network's prefix in bits, and whether
-    the interface is switched on."""
+    the interface is switched on; `again`: where else it holds the same one."""
 
     interface: str
     prefix: int
     up: bool = True
+    again: tuple["Place", ...] = ()
 
     def __str__(self) -> str:
-        return f"/{self.prefix} on {self.interface}" + ("" if self.up else ", which is down")
+        here = f"/{self.prefix} on {self.interface}" + ("" if self.up else ", which is down")
+        return " and ".join([here, *map(str, self.again)])
+
+
+def parse_addresses(text: str) -> dict[str, Place] | None:
+    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
+    try:
+        found: dict[str, Place] = {}
+        for link in json.loads(text):
+            for info in link.get("addr_info", []):
+                here, before = Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]), found.get(info["local"])
+                found[info["local"]] = before._replace(again=(*before.again, here)) if before else here
+        return found
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class Engine(Protocol):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from halab import exercise
 from halab.errors import LabError, StudentError, UsageError
 from halab.lab import current
 from halab.report import Chapter, Report
@@ -121,6 +120,8 @@ def _shown(chapter: str, only: str | None = None) -> Chapter:
 
     They go to the run's report when `halab run` started this kernel, else to `runs/checks`."""
     from IPython.display import display
+
+    from halab import exercise
 
     asked = exercise.find(only) if only else None
     path = _own_report(f"{chapter}-{only}") if only else Path(os.environ.get("HALAB_REPORT") or _own_report(chapter))

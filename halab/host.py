@@ -251,13 +251,11 @@ class Host:
             raise LabError("the lab host starts", _tail(log), "halab doctor")
 
     def _mend(self) -> None:
-        """libvirtd is the one daemon of the lab host that nodes survive: start it again when it is gone."""
+        """Nodes survive the lab host's daemons: those that are gone are started again."""
         image = Path(self.about["image"])
         if not (image / "rootfs" / "sbin").exists():
             raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
-        if self.run("virsh version").ok:
-            return
-        self.check_output("%s -m halab.warden %s libvirtd", sys.executable, self.folder)
+        self.check_output("%s -m halab.warden %s mend", sys.executable, self.folder)
 
     def _no_cgroups(self) -> bool:
         try:

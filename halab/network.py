@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from halab.engine import Place, parse_addresses
 from halab.errors import LabError, MachineLacks
 from halab.host import Host
 
@@ -68,6 +69,11 @@ class Network:
 
     def remove_bridge(self) -> None:
         self.host.run("ip link del %s", self.settings.bridge)
+
+    @property
+    def addresses(self) -> dict[str, Place]:
+        """The lab host's own IPv4 addresses."""
+        return parse_addresses(self.host.check_output("ip -j -4 addr")) or {}
 
     @property
     def links(self) -> dict[str, Link]:

@@ -113,6 +113,15 @@ class Settings(BaseSettings):
         return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
 
     @property
+    def names(self) -> dict[str, object]:
+        """The settings by the names that the shell of a cell and the advice of a check have for them."""
+        return {
+            "BRIDGE": self.bridge, "GATEWAY": self.host_address, "SUBNET": self.subnet,
+            "PREFIX": str(self.host_address).rpartition(".")[0], "OUTSIDE": self.outside_address, "VIP": self.virtual_ip,
+            "NODES": " ".join(node.name for node in self.identities),
+        }  # fmt: skip
+
+    @property
     def folder(self) -> Path:
         """Where this lab keeps what it has while it runs."""
         return self.state / self.name

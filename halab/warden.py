@@ -49,8 +49,8 @@ def main() -> None:
     match sys.argv[2:]:
         case ["hold", *lock]:
             hold(*map(int, lock))
-        case ["libvirtd"]:  # `halab up` mends a lab host whose libvirtd is gone
-            start_libvirtd()
+        case ["mend"]:
+            mend()
         case _:
             reap()
 
@@ -86,7 +86,7 @@ def serve() -> None:
     _private_folders()
     _libvirtd(about["group"])
     _outside_world(settings)
-    _spawn("packages", sys.executable, "-m", "http.server", "80", "-d", about["image"] + "/repo")
+    _start_packages(about["image"])
     idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
     path = settings.socket
     path.unlink(missing_ok=True)
@@ -94,6 +94,20 @@ def serve() -> None:
         server.allowed = {0, about["uid"]}
         os.chmod(path, 0o666)  # the kernel tells us who connects; see Handler
         server.serve_forever()
+
+
+def mend() -> None:
+    """Start again those of the daemons that are gone: the nodes survive them."""
+    from halab.probe import listens
+
+    about = json.loads((FOLDER / "host.json").read_text())
+    settings = Settings(**about["settings"])
+    if not run_here("virsh", "version", timeout=10).ok:
+        start_libvirtd()
+    if not listens("127.0.0.1", 80):
+        _start_packages(about["image"])
+    if not all(listens(settings.outside_address, port) for port in (80, 53)):
+        _start_outside(settings)
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
@@ -184,8 +198,16 @@ def _outside_world(settings: Settings) -> None:
     """
     for line in filter(None, map(str.strip, commands.splitlines())):
         _run(*line.split())
+    _start_outside(settings)
+
+
+def _start_outside(settings: Settings) -> None:
     into = ("ip", "netns", "exec", "outside", sys.executable, "-m", "halab.outside")
     _spawn("outside", *into, str(settings.outside_address))
+
+
+def _start_packages(image: str) -> None:
+    _spawn("packages", sys.executable, "-m", "http.server", "80", "-d", f"{image}/repo")
 
 
 def _run(*argv: str) -> None:

@@ -147,6 +147,18 @@ def test_the_later_chapters_go_on_from_there_and_their_checks_notice_what_is_bro
         assert done.ok, done.stdout + done.stderr
 
 
+def test_a_server_of_the_lab_that_is_gone_is_an_error_too_and_up_starts_it_again(live: Live, tmp_path: Path) -> None:
+    for server, check in {"halab[.]outside": "way_out", "http[.]server": "packages"}.items():
+        assert live.lab.host.run(f"kill -KILL $(pgrep -f {server})").ok
+        eventually(lambda: not live.lab.host.run(f"pgrep -f {server}").ok, within=10, what="it is gone")  # noqa: B023
+        code, found = verdicts(live, tmp_path, "01")
+        assert code == 3
+        assert found[f"01-environment/{check}"] == "error"
+        assert "failed" not in found.values(), found
+        assert live.halab("up").ok
+    assert verdicts(live, tmp_path, "01")[0] == 0
+
+
 def test_a_run_killed_in_the_middle_of_a_chapter_leaves_a_lab_that_can_be_used_again(live: Live, tmp_path: Path) -> None:
     before = (chain.RUNS / "latest").resolve()
     run = live.start("run", "--from", "01", "--to", "02")

@@ -92,13 +92,13 @@ def _ids(words: str) -> frozenset[str]:
 #: 05/resource, 05/runs_with_the_address did not.
 AFTER_ADDRESSES = "01/addresses_at_boot 01/hostnames 01/names 01/each_reaches_each 01/way_out 01/resolver 01/packages"
 AFTER_MEMBERS = "02/quorum 02/majority 02/encryption 02/links 02/consensus 02/identities"
-AFTER_COROSYNC = f"02/members {AFTER_MEMBERS} 02/known_options 02/same_configuration 02/in_force 02/key 02/starts_at_boot"
+AFTER_COROSYNC = f"02/members {AFTER_MEMBERS} 02/known_options 02/same_configuration 02/in_force 02/key 02/key_in_force 02/starts_at_boot"
 AFTER_ONLINE = "03/dc 03/verified 03/no_quorum_policy 03/unhindered 03/same_cib"
 AFTER_PACEMAKER = f"03/online {AFTER_ONLINE} 03/starts_at_boot"
-AFTER_IP = "04/holder_is_the_clusters 04/stickiness 04/no_leftovers"
-AFTER_HOLDER = "04/holder_is_the_clusters 04/arp 04/well_placed"
-AFTER_WEB = "05/colocation 05/order 05/operation_defaults 05/no_leftovers 05/tidy"
-AFTER_APACHE = "05/page 05/order"
+AFTER_IP = "04/holder_is_the_clusters 04/stickiness 04/recovers 04/no_leftovers"
+AFTER_HOLDER = "04/holder_is_the_clusters 04/recovers 04/arp 04/well_placed"
+AFTER_WEB = "05/recovers 05/colocation 05/order 05/operation_defaults 05/no_leftovers 05/tidy"
+AFTER_APACHE = "05/page 05/recovers 05/order"
 AFTER_FAILURES = "05/colocation 05/order"  # 05/all_ready or 05/no_failures
 #: Skipped when the cluster is not well before a fault is injected, and when nobody would notice that Apache died.
 AFTER_WATCHED = "06/service_killed 06/threshold"
@@ -106,8 +106,8 @@ AFTER_WELL = f"{AFTER_WATCHED} 06/pause_forgiven 06/power_cut 06/one_holder_thro
 #: Every check that asks a node over SSH: skipped when the student's bridge or cable keeps it from being asked.
 ASKING = (
     f"{AFTER_ADDRESSES} 02/service {AFTER_COROSYNC} 03/service {AFTER_PACEMAKER} 04/resource {AFTER_IP} 05/resource {AFTER_WEB} "
-    "04/agreement 04/all_ready 04/no_cores 04/no_failures 04/no_orphans 05/agreement 05/all_ready 05/no_cores 05/no_failures "
-    "05/no_orphans 05/systemd_lets_go 05/pages_differ 05/every_node_could_serve"
+    "04/not_at_boot 04/agreement 04/all_ready 04/no_cores 04/no_failures 04/no_orphans 05/agreement 05/all_ready 05/no_cores "
+    "05/no_failures 05/no_orphans 05/systemd_lets_go 05/pages_differ 05/every_node_could_serve"
 )
 
 
