@@ -140,6 +140,7 @@ not be more than {SLACK:g} s. It is negative where the old node goes on serving 
 
 def write(measured: Sequence[Measurement], about: dict) -> None:
     """Keep the data, the page and the README's table."""
+    measured = sorted(measured, key=lambda m: (list(FAULTS).index(m.fault), m.fencing))
     lines = ",\n".join(json.dumps(m.json) for m in measured)
     DATA.write_text(f'{{"about": {json.dumps(about)},\n"measurements": [\n{lines}\n]}}\n')
     PAGE.write_text(page(measured, about))
