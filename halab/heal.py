@@ -14,7 +14,7 @@ from halab import corosync, pacemaker
 from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.lab import Sight
 from halab.probe import ask
-from halab.repair import mend, not_well, remove_address, restart, unspoil, unwritten, wake, write_again
+from halab.repair import not_well, nurse, remove_address, restart, revive, unwritten, write_again
 from halab.wait import eventually
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def heal(lab: Lab) -> None:
 
     Raises LabError with what is still wrong after the cluster's daemons were restarted where they were not well."""
     lab.network.heal(node.name for node in lab)
-    lab.each(wake)
-    lab.each(unspoil)
-    lab.each(mend)
+    lab.each(nurse)
     for node in lab:  # one at a time: the others keep what it lost
         write_again(node)
     with suppress(HalabError):  # what it could not do is told below
@@ -48,6 +46,7 @@ def _verify(lab: Lab, within: str | float) -> None:
     def look() -> list[str]:
         if left := list(wrong(lab)):
             with suppress(HalabError):
+                lab.each(revive)
                 tidy(lab)
         return left
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from halab import pacemaker
-from halab.errors import DeadlinePassed, LabError, StudentError
+from halab.errors import DeadlinePassed, HalabError, LabError, StudentError, Unreachable
 from halab.wait import eventually, stays
 
 if TYPE_CHECKING:
@@ -53,14 +53,30 @@ def unspoil(node: Node) -> None:
 
 
 def mend(node: Node) -> None:
-    """Restart the cluster's daemons where they don't run or don't answer; one that is well is left alone."""
-    try:
-        eventually(lambda: "failed" in (text := not_well(node)) or not text, within=10, every=0.5)
-    except DeadlinePassed:
+    """Restart the cluster's daemons where they don't run or don't answer; one that is well is left alone.
+
+    One that boots is given the time to start them itself, and one whose daemons run the time to find a DC."""
+    with suppress(DeadlinePassed):
+        eventually(lambda: not _boots(node), within=30, every=0.3)
+    with suppress(DeadlinePassed):
+        eventually(lambda: not (text := not_well(node)) or _stays_down(text), within=10, every=0.5)
+    if not_well(node):
         restart(node)
-    else:
-        if not_well(node):
-            restart(node)
+
+
+def revive(node: Node) -> None:
+    """Restart the cluster's daemons where they have ended and nothing starts them: pacemakerd stays down when it learns that
+    its node was fenced (exit status 100)."""
+    if node.state == "running" and not _boots(node) and _stays_down(not_well(node)):
+        restart(node)
+
+
+def _boots(node: Node) -> bool:
+    return node.run("systemctl is-system-running").stdout.strip() in ("initializing", "starting")  # systemctl(1)
+
+
+def _stays_down(text: str) -> bool:
+    return text.startswith("corosync is") and "activating" not in text
 
 
 def not_well(node: Node) -> str:
@@ -101,9 +117,19 @@ def mended(node: Node) -> Iterator[None]:
     try:
         yield
     finally:
+        nurse(node)
+
+
+def nurse(node: Node) -> None:
+    """Wake, unspoil and mend a node; begun anew when it is fenced meanwhile. Raises DeadlinePassed."""
+
+    def work() -> bool:
         wake(node)
         unspoil(node)
         mend(node)
+        return True
+
+    eventually(work, within="election", every=1, retry=(Unreachable,), what=f"{node.name} is mended")
 
 
 # -- the CIB on its disk ----------------------------------------------------------------------------------
@@ -132,6 +158,6 @@ def rewrite(node: Node) -> None:
 
 def write_again(node: Node) -> None:
     """Let a node that has stopped writing its CIB begin again; one that is about to write it is left alone."""
-    with suppress(StudentError):  # without a cluster there: who verifies, tells
+    with suppress(HalabError):  # without a cluster there: who verifies, tells
         if unwritten(node) and stays(lambda: unwritten(node), samples=4):
             rewrite(node)
