@@ -238,7 +238,9 @@ def test_tidy(lab: Lab) -> None:
     """The cluster has these two resources, both running, and no other"""
 
     def view(node: Node) -> dict[str, str]:
-        return {name: "runs" if where else "does not run" for name, where in pacemaker.status(node).resources.items()}
+        status = pacemaker.status(node)
+        failed = "".join(f" ({failure})" for failure in status.failures if "_start_" in failure)
+        return {name: "runs" if where else f"does not run{failed}" for name, where in status.resources.items()}
 
     on_every_node(lab, view, {"ClusterIP": "runs", "WebSite": "runs"}, within="resource", expected="ClusterIP and WebSite, running",
                   show="crm_mon -1r")  # fmt: skip
