@@ -102,7 +102,7 @@ def _unlimited(lab: Lab) -> dict[str, object]:
 
 def _unfenced(lab: Lab) -> dict[str, object]:
     on = fencing.enabled(pacemaker.cib(lab.nodes[0]))
-    without = [node.name for node in lab if not stonith.able(lab.nodes[0], node.name)]
+    without = [node.name for node in lab.nodes[1:] if not stonith.able(lab.nodes[0], node.name)]
     return {"stonith-enabled": on, "without a device": without} if without or not on else {}
 
 
@@ -113,5 +113,5 @@ STAGES: tuple[tuple[str, Callable[[Lab], dict]], ...] = (
     ("the virtual IP on one node", _not_held_once),
     ("the page at the virtual IP served by its holder", _not_served),
     ("a migration threshold for the service", _unlimited),
-    ("fencing, on, with a device for every node", _unfenced),
+    ("fencing, on, with a device for every other node", _unfenced),
 )

@@ -18,15 +18,25 @@ AFTER_FENCES = "07/fenced_first 07/returns"
 AFTER_MACHINE = f"07/status {DRILL}"
 AFTER_KEY = f"07/own_machine 07/no_other_machine 07/no_other_caller 07/power_only {AFTER_MACHINE}"
 AFTER_DEVICE = f"07/watched 07/own_machine 07/enabled {AFTER_MACHINE}"
-#: A fence agent that says yes to everything (Fence Agent API).
+#: Two fence agents that say yes to everything (Fence Agent API): one does nothing, one does it later.
 LIAR = """#!/bin/sh
-{ test "$1" = -o || grep -q action=metadata; } && cat <<END
+test "$1" = -o || asked=$(cat)
+case $1$asked in -o*|*action=metadata*) cat <<END
 <resource-agent name="fence_liar" shortdesc="yes"><parameters/>
 <actions><action name="off"/><action name="reboot"/><action name="status"/><action name="monitor"/><action name="metadata"/></actions>
 </resource-agent>
 END
+esac
+"""
+HASTY = (
+    LIAR
+    + """node=$(echo "$asked" | sed -n 's/^nodename=//p')
+case $asked in *action=off*|*action=reboot*)
+    systemd-run -q --timer-property=AccuracySec=100ms --on-active=6 fence_xvm -o reboot -H $node
+esac
 exit 0
 """
+)
 DELETE = "cibadmin --delete-all --force --xpath \"//primitive[@id='Fencing']\""
 
 
@@ -102,7 +112,8 @@ def a_map_with_two_machines_exchanged(lab: Lab) -> Iterator[None]:
 @mutant("07/watched", DRILL)
 def nobody_watches_the_device(lab: Lab) -> Iterator[None]:
     """The device has no monitor: that it broke is found out when it is needed."""
-    with configured(lab, "cibadmin --delete --force --xpath \"//primitive[@id='Fencing']/operations/op\""):
+    blind = f"crm --force configure primitive Fencing stonith:fence_xvm params pcmk_host_map='{fencing.host_map(lab)}'"
+    with configured(lab, DELETE, blind):
         yield
 
 
@@ -186,7 +197,7 @@ def a_daemon_that_is_root(lab: Lab) -> Iterator[None]:
 @mutant("07/fences 07/never_two", AFTER_FENCES)
 def an_agent_that_lies(lab: Lab) -> Iterator[None]:
     """The device is one that says yes and does nothing; the history is content."""
-    lab.each(lambda node: node.put(LIAR, "/usr/sbin/fence_liar", 0o755))
+    lab.each(lambda node: node.put(LIAR + "exit 0\n", "/usr/sbin/fence_liar", 0o755))
     names = ",".join(node.name for node in lab)
     liar = f"crm --force configure primitive Liar stonith:fence_liar params pcmk_host_list={names} op monitor interval=60s"
     with configured(lab, DELETE, liar):
@@ -195,10 +206,14 @@ def an_agent_that_lies(lab: Lab) -> Iterator[None]:
 
 
 @mutant("07/fenced_first 07/never_two")
-def an_address_that_does_not_wait(lab: Lab) -> Iterator[None]:
-    """`requires=quorum` for the address: it is started elsewhere while its old node is only about to be fenced."""
-    with configured(lab, "crm_resource --meta --resource ClusterIP --set-parameter requires --parameter-value quorum"):
+def an_agent_that_does_not_wait(lab: Lab) -> Iterator[None]:
+    """The agent says yes as soon as it has asked, and the machine goes off some seconds later."""
+    lab.each(lambda node: node.put(HASTY, "/usr/sbin/fence_hasty", 0o755))
+    names = ",".join(node.name for node in lab)
+    hasty = f"crm --force configure primitive Hasty stonith:fence_hasty params pcmk_host_list={names} op monitor interval=60s"
+    with configured(lab, DELETE, hasty):
         yield
+    everywhere(lab, "rm /usr/sbin/fence_hasty")
 
 
 @mutant("07/fences 07/minority_fences_nobody", AFTER_FENCES)
