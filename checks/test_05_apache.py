@@ -239,7 +239,9 @@ def test_tidy(lab: Lab) -> None:
 
     def view(node: Node) -> dict[str, str]:
         seen = pacemaker.status(node)
-        return {name: "runs" if where else "does not run" for name, where in seen.resources.items() if name not in seen.devices}
+        failed = "".join(f" ({failure})" for failure in seen.failures if "_start_" in failure)
+        ours = {name: where for name, where in seen.resources.items() if name not in seen.devices}
+        return {name: "runs" if where else f"does not run{failed}" for name, where in ours.items()}
 
     on_every_node(lab, view, {"ClusterIP": "runs", "WebSite": "runs"}, within="resource", expected="ClusterIP and WebSite, running",
                   show="crm_mon -1r")  # fmt: skip

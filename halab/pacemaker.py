@@ -171,10 +171,10 @@ def ties(cib: ElementTree.Element, name: str) -> list[str]:
 
 
 def forget(node: Node, *names: str) -> None:
-    """Take resources out of the configuration, with every constraint about them; those that are not there do not matter."""
+    """Take resources, with every constraint about them, or a set of defaults out of the configuration, where they are there."""
     for name in names:
         about = " or ".join(f"@{attribute}='{name}'" for attribute in ("id", "rsc", "with-rsc", "first", "then"))
-        for xpath in (f"//constraints/*[{about}]", f"//resources/*[@id='{name}']"):
+        for xpath in (f"//constraints/*[{about}]", f"//resources/*[@id='{name}']", f"//rsc_defaults/*[@id='{name}']"):
             node.run("cibadmin --delete-all --force --xpath %s", xpath, timeout=20)
 
 

@@ -22,8 +22,8 @@ README = NOTEBOOKS.parent / "README.md"
 MARKS = "<!-- measured -->", "<!-- /measured -->"
 #: Seconds that a gap may be longer than its terms say: the controller sleeps for a second before it asks for a plan while
 #: changes of the CIB are on their way, which the loss of a node brings about once or twice (do_pe_invoke_callback in
-#: daemons/controld/controld_schedulerd.c). And what the client cannot tell: it asks every 50 ms, before and after.
-SLACK, RESOLUTION = 2.0, 0.1
+#: daemons/controld/controld_schedulerd.c). And what cannot be told: the client asks every 50 ms, a timer is late by some.
+SLACK, RESOLUTION = 2.0, 0.2
 TERMS = ("detection", "consensus", "decision", "fencing", "recovery")
 #: The faults that put a second holder there by hand: no fencing forbids it.
 BY_HAND = ("address-added",)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from halab import corosync, fencing, pacemaker
-from halab.errors import StudentError
+from halab.errors import DeadlinePassed, StudentError
 from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import Probe
@@ -43,8 +43,12 @@ def idle(node: Node) -> bool:
 
 
 def runs(lab: Lab, resource: str) -> str:
-    """The resource runs on one node: its name."""
-    return _found(lambda: lab.where(resource), lambda name: name is not None, "resource", f"{resource} runs on one node")
+    """The resource runs on one node: its name. A DeadlinePassed tells what failed."""
+    try:
+        return _found(lambda: lab.where(resource), lambda name: name is not None, "resource", f"{resource} runs on one node")
+    except DeadlinePassed as passed:
+        failed = [failure for status in lab.each(pacemaker.status).values() for failure in status.failures if resource in failure]
+        raise DeadlinePassed(passed.expected, "; ".join(sorted(set(failed))) or "nowhere, and no failure", "crm_mon -1rf") from None
 
 
 def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) -> str:
