@@ -69,7 +69,9 @@ def test_key(lab: Lab) -> None:
 
     def listed(node: Node) -> list[str]:
         result = node.run("fence_xvm -o list -t 5 -k %s", stonith.key_file(pacemaker.cib(node)), timeout=20)
-        return sorted(line.split()[0] for line in result.stdout.splitlines() if line.strip()) or [f"no answer, exit status {result.status}"]
+        if not result.ok:
+            return (result.stdout + result.stderr).strip().splitlines()[:1] or [f"exit status {result.status}"]
+        return sorted(line.split()[0] for line in result.stdout.splitlines() if line.strip())
 
     on_every_node(lab, listed, want, expected=f"the machines {', '.join(want)}", show="fence_xvm -o list")
 
