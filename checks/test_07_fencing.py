@@ -29,6 +29,10 @@ ip link add stranger link eth0 type macvlan mode bridge && ip link set stranger 
 nsenter --target $pid --net sh -c 'ip addr add %s dev stranger; ip link set lo up; ip link set stranger up
 ping -q -c 1 -W 2 %s > /dev/null && fence_xvm -o status -H %s -k %s -t 5'
 code=$?; kill $pid; exit $code"""
+#: The drill is done to a cluster that is well, and has what it needs for it.
+WELL = (
+    "agreement", "all_ready", "no_cores", "no_failures", "no_orphans", "one_holder_each", "runs_with_the_address", "enabled", "status", "watched",
+)  # fmt: skip
 #: What became of a request, by fence_xvm's exit status; 1: nobody answered it.
 ANSWERS = {0: "answered", 3: "refused"}
 
@@ -259,7 +263,7 @@ def test_power_only(lab: Lab, stranger: str) -> None:
 
 @pytest.mark.check(
     points=3,
-    needs=("enabled", "status", "watched", "all_ready", "no_failures", "runs_with_the_address"),
+    needs=WELL,
     hint="`stonith_admin --history '*' --verbose`, and `virsh list` before and after: did the machine really go off?",
     more="a history without a restart: the agent says yes and does nothing; `crm configure show type:primitive` names it",
     read="Pacemaker Explained, fencing",
@@ -288,7 +292,7 @@ def test_fenced_first(drill: Drill) -> None:
 
 @pytest.mark.check(
     points=3,
-    needs=("enabled", "status", "watched", "all_ready", "no_failures", "runs_with_the_address"),
+    needs=WELL,
     hint="two holders while the history is content: an agent that lies",
     more="`crm configure show type:primitive` names the agents of the devices",
     read="Pacemaker Explained, fencing",
@@ -306,7 +310,7 @@ def test_never_two(drill: Drill) -> None:
 
 @pytest.mark.check(
     points=2,
-    needs=("enabled", "status", "watched", "all_ready", "no_failures", "runs_with_the_address"),
+    needs=WELL,
     hint="without quorum nobody may fence: `no-quorum-policy`",
     more="`crm configure property no-quorum-policy=stop`; a second node that restarted was fenced by the one that was cut off",
     read="Pacemaker Explained, no-quorum-policy",
