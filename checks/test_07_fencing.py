@@ -31,7 +31,8 @@ ping -q -c 1 -W 2 %s > /dev/null && fence_xvm -o status -H %s -k %s -t 5'
 code=$?; kill $pid; exit $code"""
 #: The drill is done to a cluster that is well, and has what it needs for it.
 WELL = (
-    "agreement", "all_ready", "no_cores", "no_failures", "no_orphans", "one_holder_each", "runs_with_the_address", "enabled", "status", "watched",
+    "agreement", "all_ready", "no_cores", "no_failures", "no_orphans", "one_holder_each", "runs_with_the_address",
+    "enabled", "status", "watched",
 )  # fmt: skip
 #: What became of a request, by fence_xvm's exit status; 1: nobody answered it.
 ANSWERS = {0: "answered", 3: "refused"}
