@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from halab import fencing, pacemaker
 from halab.errors import DeadlinePassed, HalabError
-from halab.faults import heal, partition
+from halab.faults import heal
 from halab.fencing import Event
 from halab.hypervisor import Hypervisor
 from halab.sightings import Double, Look, Sightings, doubles
@@ -119,7 +119,8 @@ def drill(lab: Lab) -> Drill:
         at_end.enter_context(machines)
         # What it holds it can't let go of by itself: only its end helps. (Its controller and its fencer go on.)
         victim.check_output("kill -STOP $(pidof pacemaker-execd)")
-        with partition(lab, [victim]):
+        others = [node.name for node in lab if node.name != name]
+        with lab.network.dropping(([name], others), (others, [name])):  # faults.partition would mend the node: here it must come back
             missing = _missing("another node holds the address", lambda: lab.holder() not in (None, name))
             missing = missing or _missing(f"{name} is fenced", lambda: any(e.target == name for e in fencing.history(other, before)))
         victim.close()

@@ -261,7 +261,7 @@ def an_address_by_hand_with_fencing(lab: Lab) -> Iterator[None]:
     node.check_output("ip addr del %s dev eth0", place)
 
 
-@mutant("07/no_cores")
+@mutant("07/no_cores", DRILL)
 def a_core_with_fencing(lab: Lab) -> Iterator[None]:
     """A daemon crashed and was started again; only its core tells."""
     node, core = bystander(lab), "/var/lib/pacemaker/cores/core.4711"
