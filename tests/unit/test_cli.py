@@ -103,7 +103,7 @@ def test_wrong_settings_in_a_process_of_its_own_give_a_message_and_no_traceback(
     done = started("doctor")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "halab: the settings are valid", "  seen: nodes: Input should be greater than or equal to 2 (given: 1)",
+        "halab: expected: the settings are valid", "  seen: nodes: Input should be greater than or equal to 2 (given: 1)",
         "  fix: see `halab doctor --settings`",
     ]  # fmt: skip
 

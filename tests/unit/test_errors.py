@@ -10,16 +10,21 @@ CLASSES = {n: c for n, c in vars(errors).items() if inspect.isclass(c) and issub
 
 
 def test_a_message_says_expected_seen_and_fix() -> None:
-    assert str(LabError("three nodes", "two", "halab up")) == "three nodes\n  seen: two\n  fix: halab up"
+    assert str(LabError("three nodes", "two", "halab up")) == "expected: three nodes\n  seen: two\n  fix: halab up"
 
 
 def test_what_is_not_known_is_left_out() -> None:
     assert str(LabError("three nodes")) == "three nodes"
-    assert str(LabError("three nodes", 0)) == "three nodes\n  seen: 0"
+    assert str(LabError("three nodes", 0)) == "expected: three nodes\n  seen: 0"
 
 
 def test_a_notebook_shows_the_message_and_no_traceback() -> None:
-    assert UsageError("a name", "none")._render_traceback_() == ["UsageError: a name\n  seen: none"]
+    assert UsageError("a name", "none")._render_traceback_() == ["UsageError: expected: a name\n  seen: none"]
+
+
+def test_an_error_that_tells_of_another_does_so_in_one_line() -> None:
+    assert LabError("three nodes", "two", "halab up").in_short == "two (expected: three nodes)"
+    assert LabError("three nodes").in_short == "three nodes"
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_code() -> None:

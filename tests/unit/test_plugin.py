@@ -104,7 +104,7 @@ def test_a_skip_says_what_it_needs_and_how_that_ended(five: dict[str, Check]) ->
 
 
 def test_errors_say_whose_they_are(five: dict[str, Check]) -> None:
-    assert five["lab"].message.startswith("the lab, not you: pacemaker01 answers")
+    assert five["lab"].message.startswith("the lab, not you: expected: pacemaker01 answers")
     assert five["bare"].message == "the checker, not you: ZeroDivisionError: division by zero"
 
 

@@ -17,7 +17,7 @@ def test_says_what_was_predicted() -> None:
     [
         ({"seconds": 10}, {"seconds": 5.123}, True, "✔ seconds: within your 10 s"),
         ({"seconds": 10}, {"seconds": 10}, True, "✔ seconds: within your 10 s"),
-        ({"seconds": 10}, {"seconds": 10.01}, False, "✘ seconds: it took longer than your 10 s"),
+        ({"seconds": 10}, {"seconds": 10.01}, False, "✘ seconds: it took 10.0 s, longer than your 10 s"),
         ({"seconds": 3600}, {"seconds": 5.1}, False, "✘ seconds: your 3600 s are more than 20 times too long"),
         ({"seconds": 10}, {"seconds": None}, False, "✘ seconds: you predicted within 10, it did not happen"),
         ({"seconds_gone": 10}, {"seconds_gone": 3}, True, "✔ seconds gone: within your 10 s"),
@@ -46,3 +46,8 @@ def test_what_says_nothing_is_no_prediction(said: dict) -> None:
 def test_every_question_is_answered_and_no_other(seen: dict) -> None:
     with pytest.raises(UsageError):
         Prediction(seconds=5).against(**seen)
+
+
+def test_an_answer_without_the_name_of_its_question_is_refused() -> None:
+    with pytest.raises(UsageError, match="name of its question"):
+        Prediction(True, False)
