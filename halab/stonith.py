@@ -93,4 +93,4 @@ def power(node: Node, device: Device, target: str) -> str:
     """What the device's agent, asked on this node, says of the target: `on`, `off`, or what it said instead."""
     result = node.run("/usr/sbin/%s" % device.agent, input=device.request("status", target).encode(), timeout=40)
     said = (result.stdout + result.stderr).strip().splitlines()
-    return POWER.get(result.status, f"exit status {result.status}" + (f" ({said[-1]})" if said else ""))
+    return POWER.get(result.status, f"exit status {result.status}" + (f" ({said[0]})" if said else ""))
