@@ -51,6 +51,13 @@ def runs(lab: Lab, resource: str) -> str:
         raise DeadlinePassed(passed.expected, "; ".join(sorted(set(failed))) or "nowhere, and no failure", "crm_mon -1rf") from None
 
 
+def gone(node: Node, *names: str) -> list[str]:
+    """None of these resources is configured or runs any more, as this node sees it: those that are left."""
+    what = f"{', '.join(names)} gone"
+    return eventually(lambda: list(pacemaker.status(node).resources), lambda left: not {*names} & {*left}, within="resource", what=what,
+                      retry=RETRY)  # fmt: skip
+
+
 def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) -> str:
     """One node holds the virtual IP, seen from outside: its name."""
     return _found(lab.holder, _wanted(by, other_than), "failover", f"one node holds {lab.virtual_ip}{_words(by, other_than)}")
