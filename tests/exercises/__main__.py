@@ -5,8 +5,9 @@
 First the chapters in the edition for a class, complete: no cell may raise, so each exercise's checks pass where
 the student meets them. Then, for each exercise, the lab goes back to the start of its chapter and the chapter
 runs with that one cell blank; what comes after it may raise, as it may for a student. None of the checks that it
-names may pass. Names or a number leave the first part to the test of the chain. Ends with 1 when an exercise
-is not as it should be.
+names may pass. Then the student's next try: the cell is filled in and runs again, with those up to its checks, and
+once more, as somebody does who got a value wrong; its checks pass. Names or a number leave the first part to the
+test of the chain. Ends with 1 when an exercise is not as it should be.
 """
 
 import argparse
@@ -15,11 +16,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from unittest.mock import patch
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from rich.console import Console
 
@@ -38,14 +41,10 @@ def edition(lab: Lab, chapter: str) -> nbformat.NotebookNode:
     return student.edition(nbformat.read(chain.NOTEBOOKS / f"{chapter}.ipynb", as_version=4), chapter, lab.settings)
 
 
-def execute(notebook: nbformat.NotebookNode) -> list[str]:
+def execute(notebook: nbformat.NotebookNode, kernel: AsyncKernelManager) -> list[str]:
     """Run all cells, those after an error too; what they raised, as `cell: error`."""
-    with ExitStack() as kernels:
-        kernel = chain._kernel(kernels)
-        client = NotebookClient(
-            notebook, km=kernel, timeout=int(seconds(chain.CELL_DEADLINE)), interrupt_on_timeout=True, allow_errors=True
-        )
-        client.execute()
+    client = NotebookClient(notebook, km=kernel, timeout=int(seconds(chain.CELL_DEADLINE)), interrupt_on_timeout=True, allow_errors=True)
+    client.execute()
     errors = [(cell.id, o) for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "error"]
     return [f"{cell}: {error.ename}: {error.evalue}" for cell, error in errors]
 
@@ -70,14 +69,27 @@ def verdicts(one: Exercise) -> dict[str, str]:
     return {check.id: check.verdict for check in report.chapter(one.chapter).checks}
 
 
-def left_blank(lab: Lab, one: Exercise, line: Callable[[str], None]) -> list[str]:
-    """What is wrong with this exercise; nothing when its checks notice that it is blank."""
+def filled_in(lab: Lab, one: Exercise) -> nbformat.NotebookNode:
+    """The complete cell and those after it, up to the one after which its checks run; the cell twice."""
+    notebook = edition(lab, one.chapter)
+    ids = [cell.id for cell in notebook.cells]
+    cells = notebook.cells[ids.index(one.cell) : ids.index(one.after) + 1]
+    notebook.cells = [deepcopy(cells[0]), *(cell for cell in cells if not cell.id.startswith("check-"))]
+    notebook.cells[0].id += "-first"
+    return notebook
+
+
+def tried(lab: Lab, one: Exercise, line: Callable[[str], None]) -> list[str]:
+    """What is wrong with this exercise; nothing when its checks notice that it is blank, and pass once it is filled in."""
     chain.reset(lab, one.chapter, line)
-    raised = execute(blank(lab, one))
+    with ExitStack() as kernels:
+        kernel = chain._kernel(kernels)
+        raised, seen = execute(blank(lab, one), kernel), verdicts(one)
+        again, then = execute(filled_in(lab, one), kernel), verdicts(one)
     found = [f"nothing raised where {one.cell} is blank"] if not any(text.startswith(f"{one.cell}:") for text in raised) else []
-    seen = verdicts(one)
     found += [f"{check} is {seen[check]} though the exercise is blank" for check in one.checks if seen[check] not in ("failed", "skipped")]
-    return found + ([] if "failed" in seen.values() else [f"no check failed: {seen}"])
+    found += [] if "failed" in seen.values() else [f"no check failed: {seen}"]
+    return found + [f"{check} is {then[check]} at the second try: {again}" for check in one.checks if then[check] != "passed"]
 
 
 def rotating(count: int) -> list[str]:
@@ -103,10 +115,11 @@ def main() -> int:
 
     if len(names) == len(exercise.known()):
         for chapter in chain.chapters():
-            tell(f"{chapter}, complete", execute(edition(lab, chapter)))
+            with ExitStack() as kernels:
+                tell(f"{chapter}, complete", execute(edition(lab, chapter), chain._kernel(kernels)))
     for name in names:
         one = exercise.find(name)
-        tell(f"{one.chapter}, {name} left blank", left_blank(lab, one, lambda text: None))
+        tell(f"{one.chapter}, {name} left blank, then filled in", tried(lab, one, lambda text: None))
     return 1 if wrong else 0
 
 
