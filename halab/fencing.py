@@ -93,6 +93,11 @@ def history(node: Node, since: float = 0) -> tuple[Event, ...]:
         raise StudentError(f"the fencer answers on {node.name}", seen, "systemctl status pacemaker") from None
 
 
+def told(lab: Lab, since: float = 0) -> tuple[Event, ...]:
+    """The history of the node that remembers most: a fencer that has just started may not have asked the others yet."""
+    return max(lab.each(lambda node: history(node, since)).values(), key=len)
+
+
 def enabled(cib: ElementTree.Element) -> bool:
     """Is stonith-enabled true, as it is by default (Pacemaker Explained, cluster options)?"""
     return pacemaker.truth(pacemaker.nvpairs(cib, "crm_config").get("stonith-enabled", "true"))
