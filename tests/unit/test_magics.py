@@ -50,7 +50,7 @@ def test_a_cell_that_takes_too_long_is_told_without_its_script(lab: Lab, monkeyp
 
     node = lab.node("pacemaker01")
     monkeypatch.setattr(node, "run", late)
-    with pytest.raises(DeadlinePassed, match=r"^pacemaker01: the cell's commands end within 120 s\n"):
+    with pytest.raises(DeadlinePassed, match=r"^expected: pacemaker01: the cell's commands end within 120 s\n"):
         magics._run(node.name, node, magics.script(lab, "sleep 1000"))
 
 

@@ -278,6 +278,6 @@ def test_what_is_forgotten_takes_its_constraints_along_and_they_go_first() -> No
     asked: list[object] = []
     node = SimpleNamespace(run=lambda command, *args, **_: asked.extend(args))
     pacemaker.forget(node, "WebSite")
-    constraints, resource = asked
+    constraints, resource, defaults = asked
     assert constraints == "//constraints/*[@id='WebSite' or @rsc='WebSite' or @with-rsc='WebSite' or @first='WebSite' or @then='WebSite']"
-    assert resource == "//resources/*[@id='WebSite']"
+    assert (resource, defaults) == ("//resources/*[@id='WebSite']", "//rsc_defaults/*[@id='WebSite']")

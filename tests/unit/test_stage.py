@@ -35,7 +35,7 @@ def test_what_is_missing_is_said_with_the_way_there(looked: list[int]) -> None:
     with pytest.raises(NotThere) as caught:
         stage.begin("05-apache")
     assert 4 not in looked
-    assert str(caught.value).startswith("chapter 05-apache begins with stage 3\n  seen: pacemaker02: off\n")
+    assert str(caught.value).startswith("expected: chapter 05-apache begins with stage 3\n  seen: pacemaker02: off\n")
     assert 'halab.reset("05-apache")' in str(caught.value) and "chapter 03" in str(caught.value)
     assert caught.value.exit_code == 1
 
