@@ -57,14 +57,15 @@ class Console:
         assert isinstance(self._pty.match, re.Match)
         return Result(f"{self.name} console", line, int(self._pty.match[1]), text, "")
 
-    def leave(self, command: str) -> None:
-        """Type a command that ends this console, as `systemctl reboot` does, and read until it closes.
+    def leave(self, command: str, *, closes: bool = True) -> None:
+        """Type a command that ends this shell, as `systemctl reboot` does, and read until the console closes, or
+        else until it asks for a login again.
 
         Somebody must read: a machine that shuts down waits for its console to take what it says."""
         assert self._pty, "use `with node.console() as console:`"
         self._pty.sendline(command)
         try:
-            self._pty.expect(pexpect.EOF, timeout=seconds("boot"))
+            self._pty.expect(pexpect.EOF if closes else "login: ", timeout=seconds("boot"))
         except pexpect.TIMEOUT:
             raise DeadlinePassed(f"{self.name}: `{command}` ends the console", "it stays open", "halab status") from None
 

@@ -4,12 +4,14 @@ An engine answers these questions and nothing else; everything common (define, s
 is libvirt's and stands in `Hypervisor`. A new engine is one module with one class, named in `pick`.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from halab.errors import UsageError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
+from halab.image import Image
 from halab.settings import Identity
 
 
@@ -30,6 +32,12 @@ class Engine(Protocol):
 
     name: str
     uri: str
+    #: Does a node's console close when the node reboots?
+    reboot_closes_console: bool
+
+    def prepare(self, golden: Image, build: Callable[..., None]) -> dict[str, object]:
+        """On the machine, as root, before a lab host starts: `build(image)` makes what is missing besides the golden
+        image. What to record of it."""
 
     def domain_xml(self, node: Identity) -> str:
         """The libvirt domain of a node."""
@@ -68,11 +76,21 @@ class Engine(Protocol):
 def pick(name: str, host: Host, hypervisor_for: type[Hypervisor] = Hypervisor) -> tuple[Engine, Hypervisor]:
     """The engine of that name and the libvirt connection it uses."""
     from halab.engine_lxc import Lxc
+    from halab.engine_vm import Vm
 
-    engines = {"lxc": Lxc}
+    engines: dict[str, type[Lxc] | type[Vm]] = {"lxc": Lxc, "vm": Vm}
     if name not in engines:
         raise UsageError(f"engine {name} is available", "it is planned, not built yet", "set engine = lxc")
     engine = engines[name](host)
     hypervisor = hypervisor_for(engine.uri)
     engine.hypervisor = hypervisor
     return engine, hypervisor
+
+
+def parse_addresses(text: str) -> dict[str, Place] | None:
+    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
+    try:
+        found = [(link, info) for link in json.loads(text) for info in link.get("addr_info", [])]
+        return {info["local"]: Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]) for link, info in found}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None

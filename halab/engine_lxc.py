@@ -4,22 +4,22 @@ Its disk is an overlay mount: the golden image below, read-only and shared by al
 above, where all writes go. Root in the node is user 1000000 on the machine (see `halab.idmap`).
 """
 
-import json
 import os
 import platform
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 import libvirt
 import libvirt_lxc
 
 from halab import cgroups, idmap
-from halab.engine import Place
+from halab.engine import Place, parse_addresses
 from halab.errors import DeadlinePassed, LabError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
+from halab.image import Image
 from halab.settings import Identity
 from halab.template import render
 from halab.wait import eventually
@@ -31,10 +31,14 @@ END = "--- end of the file ---"
 class Lxc:
     name = "lxc"
     uri = "lxc:///system"
+    reboot_closes_console = True
     hypervisor: Hypervisor
 
     def __init__(self, host: Host) -> None:
         self.host = host
+
+    def prepare(self, golden: Image, build: Callable[..., None]) -> dict[str, object]:
+        return {}
 
     def domain_xml(self, node: Identity) -> str:
         settings = self.host.settings
@@ -144,12 +148,3 @@ class Lxc:
         """How the shell of the lab host finds the container's first process, the one child of libvirt's controller."""
         controller = self.hypervisor.pid(node.name)
         return f"$(cat /proc/{controller}/task/{controller}/children)" if controller else None
-
-
-def parse_addresses(text: str) -> dict[str, Place] | None:
-    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
-    try:
-        found = [(link, info) for link in json.loads(text) for info in link.get("addr_info", [])]
-        return {info["local"]: Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]) for link, info in found}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return None

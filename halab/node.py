@@ -150,7 +150,7 @@ class Node:
     def reboot(self) -> None:
         """`systemctl reboot` on the console, which needs no network; returns when SSH answers again."""
         with self.console() as console:
-            console.leave("systemctl reboot")
+            console.leave("systemctl reboot", closes=self.lab.engine.reboot_closes_console)
         self.close()
         self.wait_for_ssh()
 

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     virtual_ip: IPv4Address = Field(IPv4Address("192.168.100.100"), description="the address the cluster carries")
     bridge: str = Field("ubuntu_br", pattern=r"^[a-z][a-z0-9_-]{0,14}$", description="the bridge's name")
     outside: IPv4Network = Field(IPv4Network("203.0.113.0/24"), description="the network that stands for the outside world (RFC 5737)")
+    accel: Literal["auto", "kvm", "tcg"] = Field("auto", description="engine vm: KVM, emulation, or whatever works")
+    vcpus: int = Field(1, ge=1, le=16, description="processors of a node")
     memory: int = Field(1024, ge=512, le=65536, description="memory of a node, MiB")
     mirror: str | None = Field(None, description="Debian mirror for building the image; None: the default one")
     timeout_scale: float = Field(1.0, gt=0, le=100, description="multiplies every wait")
@@ -111,6 +113,10 @@ class Settings(BaseSettings):
 
     def identity(self, k: int) -> Identity:
         return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
+
+    def slowed(self, factor: float) -> "Settings":
+        """The same with all waits longer by that factor, within what a scale may be."""
+        return self.model_copy(update={"timeout_scale": min(self.timeout_scale * factor, 100)})
 
     @property
     def folder(self) -> Path:

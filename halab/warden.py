@@ -14,8 +14,10 @@ machine; the same holds for libvirtd's socket. One JSON object a line each way:
 import base64
 import json
 import os
+import re
 import socket
 import socketserver
+import stat
 import struct
 import subprocess
 import sys
@@ -35,12 +37,24 @@ from halab.wait import eventually
 FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
 #: Private to the lab host: two libvirtd that share one of these see each other's machines.
 PRIVATE = ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
+#: Engine -> libvirt's driver and the address under which it answers.
+DRIVERS = {"lxc": ("lxc", "lxc:///system"), "vm": ("qemu", "qemu:///system")}
 LIBVIRTD_CONF = """\
 unix_sock_group = "{group}"
 unix_sock_ro_perms = "0770"
 unix_sock_rw_perms = "0770"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
+"""
+#: QEMU runs as root in a node does, an unprivileged user of the machine; what belongs to it is given to it beforehand.
+QEMU_CONF = f"""\
+user = "+{idmap.BASE}"
+group = "+{idmap.BASE}"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
 """
 
 
@@ -83,10 +97,14 @@ def serve() -> None:
     about = json.loads((FOLDER / "host.json").read_text())
     settings = Settings(**about["settings"])
     _private_folders()
-    _libvirtd(about["group"])
+    if settings.engine == "vm":
+        _kvm(about["accel"] == "kvm")
+        _account("libvirt-qemu")
+    _libvirtd(about["group"], settings.engine)
     _outside_world(settings)
     _spawn("packages", sys.executable, "-m", "http.server", "80", "-d", about["image"] + "/repo")
-    idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
+    if settings.engine == "lxc":
+        idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
     path = settings.socket
     path.unlink(missing_ok=True)
     with Server(str(path), Handler) as server:
@@ -141,10 +159,11 @@ def _private_folders() -> None:
     _run("ip", "link", "set", "lo", "up")
 
 
-def _libvirtd(group: str) -> None:
+def _libvirtd(group: str, engine: str) -> None:
     etc = Path("/etc/libvirt")
     (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(group=group))
-    (etc / "libvirt.conf").write_text('uri_default = "lxc:///system"\n')
+    (etc / "libvirt.conf").write_text(f'uri_default = "{DRIVERS[engine][1]}"\n')
+    (etc / "qemu.conf").write_text(QEMU_CONF)
     (etc / "lxc.conf").write_text('security_driver = "none"\n')
     _spawn("virtlogd", "virtlogd")
     start_libvirtd()
@@ -152,16 +171,36 @@ def _libvirtd(group: str) -> None:
 
 def start_libvirtd() -> None:
     """Start libvirtd and wait until it answers."""
-    # Only the driver that this lab uses: libvirtd ends when any one that it loads can't start, and
-    # the QEMU driver wants a user that Debian makes with another package.
+    # Only the driver that this lab uses: libvirtd ends when any one that it loads can't start.
+    driver, uri = DRIVERS[json.loads((FOLDER / "host.json").read_text())["settings"]["engine"]]
     drivers = Path("/run/halab/drivers")
     drivers.mkdir(exist_ok=True)
-    link = drivers / "libvirt_driver_lxc.so"
+    link = drivers / f"libvirt_driver_{driver}.so"
     if not link.is_symlink():
         link.symlink_to(f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libvirt/connection-driver/{link.name}")
     _spawn("libvirtd", "env", f"LIBVIRT_DRIVER_DIR={drivers}", "libvirtd")
-    up = ("virsh", "--connect", "lxc:///system", "version")
+    up = ("virsh", "--connect", uri, "version")
     eventually(lambda: run_here(*up, timeout=10).ok, within="daemon", every=0.02, what="libvirtd answers")
+
+
+def _kvm(usable: bool) -> None:
+    """The lab host's own /dev/kvm: one that QEMU may open, or an empty file. When libvirt could open it and QEMU
+    could not, libvirt would probe QEMU anew at every start of a machine, for many seconds."""
+    device, own = Path("/dev/kvm"), Path("/run/halab/kvm")
+    if device.exists():
+        os.mknod(own, 0o600 | (stat.S_IFCHR if usable else stat.S_IFREG), device.stat().st_rdev if usable else 0)
+        os.chown(own, idmap.BASE, idmap.BASE) if usable else own.chmod(0)
+        _run("mount", "--bind", str(own), str(device))
+
+
+def _account(name: str) -> None:
+    """A user and a group that the lab host alone knows: libvirt's QEMU driver looks its own up, whatever its
+    configuration says, and Debian makes them with a package that also starts a libvirtd."""
+    for kind, line in (("passwd", f"{name}:x:{idmap.BASE}:{idmap.BASE}::/:/usr/sbin/nologin"), ("group", f"{name}:x:{idmap.BASE}:")):
+        theirs, own = Path("/etc") / kind, Path("/run/halab") / kind
+        if not re.search(f"^{name}:", theirs.read_text(), re.M):
+            own.write_text(f"{theirs.read_text().rstrip()}\n{line}\n")
+            _run("mount", "--bind", str(own), str(theirs))
 
 
 def _outside_world(settings: Settings) -> None:

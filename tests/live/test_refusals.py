@@ -5,8 +5,7 @@ import pytest
 from tests.live.livelab import Live
 
 WRONG = {
-    "an engine to come": ({"HALAB_ENGINE": "vm"}, "engine vm"),
-    "another engine to come": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
+    "an engine to come": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
     "an unknown engine": ({"HALAB_ENGINE": "docker"}, "engine"),
     "no nodes": ({"HALAB_NODES": "0"}, "nodes"),
     "one node": ({"HALAB_NODES": "1"}, "nodes"),
