@@ -51,6 +51,13 @@ class Engine(Protocol):
     def disk(self, node: Identity) -> dict[str, str]:
         """Where the disk's parts are: for people and for tests."""
 
+    def own_files(self, node: Identity) -> list[str]:
+        """Paths of the files that are on the node's own disk, besides what it shares: those given to `make_disk`, and
+        (lxc) what the node wrote since."""
+
+    def screenshot(self, node: Identity) -> bytes | None:
+        """What the node's screen shows now, as a PNG; None: it has none."""
+
     def start(self, node: Identity) -> None:
         """Power on, to the point where libvirt hears what becomes of the machine; one that runs is left alone."""
 

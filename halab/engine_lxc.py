@@ -71,6 +71,12 @@ class Lxc:
         disk = self.disk(node)
         self.host.run("umount -l %s 2>/dev/null; rm -rf %s", disk["root"], str(PurePosixPath(disk["root"]).parent))
 
+    def own_files(self, node: Identity) -> list[str]:
+        return sorted(self.host.check_output("cd %s && find . -type f -printf '/%%P\n'", self.disk(node)["upper"]).splitlines())
+
+    def screenshot(self, node: Identity) -> bytes | None:
+        return None
+
     def start(self, node: Identity) -> None:
         """Start it again when libvirtd lost the container's monitor (seen about once in twenty starts of
         libvirt 9.0: its first message can come before libvirtd listens). libvirtd would never learn that

@@ -73,6 +73,18 @@ class Vm:
     def remove_disk(self, node: Identity) -> None:
         self.host.run("rm -rf %s", PurePosixPath(self.disk(node)["overlay"]).parent)
 
+    def own_files(self, node: Identity) -> list[str]:
+        """What the machine writes goes into the overlay, as blocks; the files here are those that it was given."""
+        return [f"/{name}" for name in self.host.check_output("tar -tf %s", self.disk(node)["identity"]).splitlines()]
+
+    def screenshot(self, node: Identity) -> bytes | None:
+        import PIL.Image
+
+        picture = io.BytesIO()
+        with PIL.Image.open(io.BytesIO(self.hypervisor.screenshot(node.name))) as shown:  # QEMU's own form is PPM
+            shown.save(picture, "PNG")
+        return picture.getvalue()
+
     def start(self, node: Identity) -> None:
         self.hypervisor.start(node.name)
 
