@@ -13,7 +13,7 @@ import pexpect
 from halab.command import Result, quote
 from halab.errors import DeadlinePassed, Unreachable
 from halab.image import CONSOLE_PASSWORD
-from halab.wait import seconds
+from halab.wait import eventually, seconds
 
 
 class Console:
@@ -35,9 +35,12 @@ class Console:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pty:
-            self._pty.close(force=True)
+        if pty := self._pty:
             self._pty = None
+            try:
+                pty.close(force=True)
+            except pexpect.ExceptionPexpect:  # killed, and on a busy machine gone later than pexpect waits for
+                eventually(lambda: not pty.isalive(), within="fact", what="virsh ends")
 
     def run(self, command: str, *args: object, timeout: float = 30) -> Result:
         """Type a command, wait for its end. stdout and stderr arrive as one stream, as on a screen."""
