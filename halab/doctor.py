@@ -24,6 +24,8 @@ PROGRAMS = {
 #: The same for what engine vm needs besides, and libvirt's driver for each engine.
 QEMU = {f"qemu-system-{platform.machine()}": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.ext4": "e2fsprogs"}
 DRIVERS = {"lxc": "lxc", "vm": "qemu"}
+OVS = {"ovs-vsctl": "openvswitch-switch", "ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-common"}
+UPLINK = {"slirp4netns": "slirp4netns"}
 #: What QEMU itself takes for each machine besides the machine's memory, MiB: translated code, devices, screen.
 OVERHEAD = 256
 #: MiB free for the image and the nodes' writes; MiB of memory for three nodes and the notebooks.
@@ -61,7 +63,8 @@ def _privilege() -> Iterator[Finding]:
 def _programs(settings: Settings) -> Iterator[Finding]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     setup = "make setup" if settings.engine == "lxc" else f"HALAB_ENGINE={settings.engine} make setup"
-    for program, package in (PROGRAMS | (QEMU if settings.engine == "vm" else {})).items():
+    wanted = PROGRAMS | (QEMU if settings.engine == "vm" else {}) | (OVS if settings.bridge_type == "openvswitch" else {})
+    for program, package in (wanted | (UPLINK if settings.uplink else {})).items():
         found = shutil.which(program, path=path)
         yield Finding(program, bool(found), found or "not found", f"{setup} (or: apt-get install {package})")
     name = DRIVERS[settings.engine]

@@ -41,10 +41,9 @@ class Lxc:
         return {}
 
     def domain_xml(self, node: Identity) -> str:
-        settings = self.host.settings
         return render(
-            "lxc.xml.j2", node=node, memory=settings.memory, bridge=settings.bridge, root=self.disk(node)["root"],
-            arch=platform.machine(), idmap_base=idmap.BASE, idmap_count=idmap.COUNT,
+            "lxc.xml.j2", node=node, settings=self.host.settings, root=self.disk(node)["root"], arch=platform.machine(),
+            idmap_base=idmap.BASE, idmap_count=idmap.COUNT,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:

@@ -46,10 +46,10 @@ class Vm:
         return {"machine_image": str(image.folder), "accel": chosen.accel, "why": chosen.why, "slowness": accel.SLOWNESS[chosen.accel]}
 
     def domain_xml(self, node: Identity) -> str:
-        settings, arch = self.host.settings, platform.machine()
+        about, arch = self.host.about, platform.machine()
         return render(
-            "vm.xml.j2", node=node, accel=self.host.about["accel"], memory=settings.memory, vcpus=settings.vcpus, bridge=settings.bridge,
-            arch=arch, machine=MACHINES[arch], image=self.host.about["machine_image"], disk=self.disk(node), cmdline=CMDLINE,
+            "vm.xml.j2", node=node, settings=self.host.settings, accel=about["accel"], image=about["machine_image"], arch=arch,
+            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:

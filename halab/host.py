@@ -241,13 +241,14 @@ class Host:
             raise LabError("the lab host starts", _tail(log), "halab doctor")
 
     def _mend(self) -> None:
-        """libvirtd is the one daemon of the lab host that nodes survive: start it again when it is gone."""
+        """libvirtd and Open vSwitch are the daemons of the lab host that nodes survive: start again what is gone."""
         image = Path(self.about["image"])
         if not (image / "rootfs" / "sbin").exists():
             raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
-        if self.run("virsh version").ok:
-            return
-        self.check_output("%s -m halab.warden %s libvirtd", sys.executable, self.folder)
+        switched = self.settings.bridge_type == "openvswitch"
+        for daemon, question in (("libvirtd", "virsh version"), ("openvswitch", "ovs-appctl --timeout=5 version")):
+            if (daemon == "libvirtd" or switched) and not self.run(question).ok:
+                self.check_output("%s -m halab.warden %s %s", sys.executable, self.folder, daemon)
 
     def _no_cgroups(self) -> bool:
         try:

@@ -7,7 +7,7 @@
 
 `--fails` says that the command is meant to fail: its exit status is printed, and success is an error.
 The shell has, from the lab's settings, $BRIDGE, $GATEWAY (the host's end of it), $SUBNET and $PREFIX (what addresses there
-begin with), $OUTSIDE, $VIP and $NODES (names).
+begin with), $OUTSIDE, $VIP and $NODES (names), $BRIDGE_TYPE, and $DATAPATH for Open vSwitch.
 """
 
 import re
@@ -15,6 +15,7 @@ import shlex
 
 from IPython.core.magic import Magics, cell_magic, magics_class
 
+from halab.bridge import datapath
 from halab.command import Result
 from halab.errors import CommandFailed, DeadlinePassed, UsageError
 from halab.host import Host
@@ -72,6 +73,7 @@ def names(lab: Lab) -> dict[str, object]:
     return {
         "BRIDGE": s.bridge, "GATEWAY": s.host_address, "SUBNET": s.subnet, "PREFIX": str(s.host_address).rpartition(".")[0],
         "OUTSIDE": s.outside_address, "VIP": s.virtual_ip, "NODES": " ".join(n.name for n in s.identities),
+        "BRIDGE_TYPE": s.bridge_type, "DATAPATH": datapath(),
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import NAMESPACE_DNS, uuid5
 
 from pydantic import Field, ValidationError, model_validator
@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     subnet: IPv4Network = Field(IPv4Network("192.168.100.0/24"), description="the nodes' network, a /24")
     virtual_ip: IPv4Address = Field(IPv4Address("192.168.100.100"), description="the address the cluster carries")
     bridge: str = Field("ubuntu_br", pattern=r"^[a-z][a-z0-9_-]{0,14}$", description="the bridge's name")
+    bridge_type: Literal["linux", "openvswitch"] = Field("linux", description="the kernel's bridge, or Open vSwitch's")
+    uplink: bool = Field(False, description="NAT to the real outside, too")
     outside: IPv4Network = Field(IPv4Network("203.0.113.0/24"), description="the network that stands for the outside world (RFC 5737)")
     accel: Literal["auto", "kvm", "tcg"] = Field("auto", description="engine vm: KVM, emulation, or whatever works")
     vcpus: int = Field(1, ge=1, le=16, description="processors of a node")
@@ -71,6 +73,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bridge_openvswitch(cls, given: Any) -> Any:
+        """`bridge = "openvswitch"` is short for a bridge of that type, under the handbook's name."""
+        if isinstance(given, dict) and given.get("bridge") == "openvswitch":
+            return {key: value for key, value in given.items() if key != "bridge"} | {"bridge_type": "openvswitch"}
+        return given
 
     @model_validator(mode="after")
     def _addresses_do_not_overlap(self) -> "Settings":

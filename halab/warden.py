@@ -14,47 +14,35 @@ machine; the same holds for libvirtd's socket. One JSON object a line each way:
 import base64
 import json
 import os
-import re
 import socket
 import socketserver
-import stat
 import struct
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import psutil
 
 from halab import cgroups, idmap
 from halab.command import run_here
+from halab.daemons import Daemons
 from halab.errors import HalabError
 from halab.host import NAMESPACES
 from halab.settings import Settings
-from halab.wait import eventually
 
 #: Where this lab keeps what it has: the program's one argument.
 FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
 #: Private to the lab host: two libvirtd that share one of these see each other's machines.
 PRIVATE = ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
-#: Engine -> libvirt's driver and the address under which it answers.
-DRIVERS = {"lxc": ("lxc", "lxc:///system"), "vm": ("qemu", "qemu:///system")}
-LIBVIRTD_CONF = """\
-unix_sock_group = "{group}"
-unix_sock_ro_perms = "0770"
-unix_sock_rw_perms = "0770"
-auth_unix_ro = "none"
-auth_unix_rw = "none"
-"""
-#: QEMU runs as root in a node does, an unprivileged user of the machine; what belongs to it is given to it beforehand.
-QEMU_CONF = f"""\
-user = "+{idmap.BASE}"
-group = "+{idmap.BASE}"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
+#: What answers names for slirp4netns(1), and the translation on the way there.
+RESOLVER = "10.0.2.3"
+UPLINK_RULES = """
+table ip uplink {
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "uplink" masquerade
+  }
+}
 """
 
 
@@ -62,8 +50,8 @@ def main() -> None:
     match sys.argv[2:]:
         case ["hold", *lock]:
             hold(*map(int, lock))
-        case ["libvirtd"]:  # `halab up` mends a lab host whose libvirtd is gone
-            start_libvirtd()
+        case [("libvirtd" | "openvswitch") as gone]:  # `halab up` mends a lab host whose daemon is gone
+            getattr(Daemons(FOLDER, _settings()), gone)()
         case _:
             reap()
 
@@ -94,15 +82,15 @@ def reap() -> None:
 
 def serve() -> None:
     """Prepare the lab host, then answer on the socket for as long as it lives."""
-    about = json.loads((FOLDER / "host.json").read_text())
-    settings = Settings(**about["settings"])
-    _private_folders()
-    if settings.engine == "vm":
-        _kvm(about["accel"] == "kvm")
-        _account("libvirt-qemu")
-    _libvirtd(about["group"], settings.engine)
-    _outside_world(settings)
-    _spawn("packages", sys.executable, "-m", "http.server", "80", "-d", about["image"] + "/repo")
+    about, settings = _about(), _settings()
+    _private_folders(*(["/var/lib/openvswitch"] if settings.bridge_type == "openvswitch" else []))
+    daemons = Daemons(FOLDER, settings)
+    daemons.configure(about["group"], about.get("accel"))
+    daemons.libvirtd()
+    if settings.bridge_type == "openvswitch":
+        daemons.openvswitch()
+    _outside_world(settings, daemons)
+    daemons.spawn("packages", sys.executable, "-m", "http.server", "80", "-d", about["image"] + "/repo")
     if settings.engine == "lxc":
         idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
     path = settings.socket
@@ -111,6 +99,14 @@ def serve() -> None:
         server.allowed = {0, about["uid"]}
         os.chmod(path, 0o666)  # the kernel tells us who connects; see Handler
         server.serve_forever()
+
+
+def _about() -> dict:
+    return json.loads((FOLDER / "host.json").read_text())
+
+
+def _settings() -> Settings:
+    return Settings(**_about()["settings"])
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
@@ -147,9 +143,9 @@ def _answer(request: dict) -> dict:
     return {"status": result.status, "stdout": result.stdout, "stderr": result.stderr}
 
 
-def _private_folders() -> None:
+def _private_folders(*more: str) -> None:
     cgroups.remount()
-    for path in PRIVATE:
+    for path in (*PRIVATE, *more):
         Path(path).mkdir(parents=True, exist_ok=True)
         _run("mount", "-t", "tmpfs", "-o", "mode=755", "halab", path)
     for path in ("/run/lock", "/run/libvirt", "/run/halab", "/run/netns", "/var/lib/libvirt/dnsmasq"):
@@ -159,52 +155,9 @@ def _private_folders() -> None:
     _run("ip", "link", "set", "lo", "up")
 
 
-def _libvirtd(group: str, engine: str) -> None:
-    etc = Path("/etc/libvirt")
-    (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(group=group))
-    (etc / "libvirt.conf").write_text(f'uri_default = "{DRIVERS[engine][1]}"\n')
-    (etc / "qemu.conf").write_text(QEMU_CONF)
-    (etc / "lxc.conf").write_text('security_driver = "none"\n')
-    _spawn("virtlogd", "virtlogd")
-    start_libvirtd()
-
-
-def start_libvirtd() -> None:
-    """Start libvirtd and wait until it answers."""
-    # Only the driver that this lab uses: libvirtd ends when any one that it loads can't start.
-    driver, uri = DRIVERS[json.loads((FOLDER / "host.json").read_text())["settings"]["engine"]]
-    drivers = Path("/run/halab/drivers")
-    drivers.mkdir(exist_ok=True)
-    link = drivers / f"libvirt_driver_{driver}.so"
-    if not link.is_symlink():
-        link.symlink_to(f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libvirt/connection-driver/{link.name}")
-    _spawn("libvirtd", "env", f"LIBVIRT_DRIVER_DIR={drivers}", "libvirtd")
-    up = ("virsh", "--connect", uri, "version")
-    eventually(lambda: run_here(*up, timeout=10).ok, within="daemon", every=0.02, what="libvirtd answers")
-
-
-def _kvm(usable: bool) -> None:
-    """The lab host's own /dev/kvm: one that QEMU may open, or an empty file. When libvirt could open it and QEMU
-    could not, libvirt would probe QEMU anew at every start of a machine, for many seconds."""
-    device, own = Path("/dev/kvm"), Path("/run/halab/kvm")
-    if device.exists():
-        os.mknod(own, 0o600 | (stat.S_IFCHR if usable else stat.S_IFREG), device.stat().st_rdev if usable else 0)
-        os.chown(own, idmap.BASE, idmap.BASE) if usable else own.chmod(0)
-        _run("mount", "--bind", str(own), str(device))
-
-
-def _account(name: str) -> None:
-    """A user and a group that the lab host alone knows: libvirt's QEMU driver looks its own up, whatever its
-    configuration says, and Debian makes them with a package that also starts a libvirtd."""
-    for kind, line in (("passwd", f"{name}:x:{idmap.BASE}:{idmap.BASE}::/:/usr/sbin/nologin"), ("group", f"{name}:x:{idmap.BASE}:")):
-        theirs, own = Path("/etc") / kind, Path("/run/halab") / kind
-        if not re.search(f"^{name}:", theirs.read_text(), re.M):
-            own.write_text(f"{theirs.read_text().rstrip()}\n{line}\n")
-            _run("mount", "--bind", str(own), str(theirs))
-
-
-def _outside_world(settings: Settings) -> None:
-    """A namespace that stands for the Internet: it has no route back to the nodes' network."""
+def _outside_world(settings: Settings, daemons: Daemons) -> None:
+    """A namespace that stands for the Internet: it has no route back to the nodes' network. With an uplink it has a
+    way to the real one, by a program that speaks for it as an ordinary user of the machine does (slirp4netns(1))."""
     commands = f"""
         ip netns add outside
         ip link add eth0 type veth peer name eth0 netns outside
@@ -219,19 +172,15 @@ def _outside_world(settings: Settings) -> None:
     for line in filter(None, map(str.strip, commands.splitlines())):
         _run(*line.split())
     into = ("ip", "netns", "exec", "outside", sys.executable, "-m", "halab.outside")
-    _spawn("outside", *into, str(settings.outside_address))
+    daemons.spawn("outside", *into, str(settings.outside_address), *([RESOLVER] if settings.uplink else []))
+    if settings.uplink:
+        _run("ip", "netns", "exec", "outside", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        subprocess.run(["ip", "netns", "exec", "outside", "nft", "-f", "-"], input=UPLINK_RULES, text=True, check=True)
+        daemons.spawn("uplink", "slirp4netns", "--configure", "--netns-type=path", "/run/netns/outside", "uplink")
 
 
 def _run(*argv: str) -> None:
     subprocess.run(argv, check=True)
-
-
-def _spawn(name: str, *argv: str) -> None:
-    """Start a daemon of the lab host; its output goes to `NAME.log` beside the lab's other files.
-
-    An orphan from the start, so that process 1 reaps it when it ends."""
-    with (FOLDER / f"{name}.log").open("ab") as log:
-        subprocess.run(["setsid", "--fork", *argv], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 if __name__ == "__main__":
