@@ -28,6 +28,8 @@ class Link:
 
 
 class Bridge(Protocol):
+    name: str
+
     def create(self) -> None:
         """Make it, without an address; safe when it is there."""
 

@@ -29,10 +29,10 @@ KEPT = ("etc/apt/sources.list", "etc/hostname", "etc/hosts", "etc/machine-id")
 SIZE = "4G"
 VERSION = 1
 
-#: The initramfs finds a virtio disk, and nothing else: a small one is quick to unpack where every
-#: instruction is emulated (initramfs.conf(5)).
+#: The initramfs finds a virtio disk and a network card, and nothing else: a small one is quick to unpack
+#: where every instruction is emulated (initramfs.conf(5)), and nobody has to wait for the card later.
 INITRAMFS = "MODULES=list\nCOMPRESS=zstd\n"
-MODULES = "virtio_blk\nvirtio_pci\next4\n"
+MODULES = "virtio_blk\nvirtio_net\nvirtio_pci\next4\n"
 #: A machine's files come on a disk of their own, a tar archive without a file system, named by its
 #: serial number. The initramfs unpacks it before the machine's init starts; a machine that has a host
 #: key has been given its files, and keeps what became of them.
@@ -48,7 +48,7 @@ CUSTOMIZE = """\
 set -e
 systemctl unmask systemd-modules-load.service
 systemctl mask dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount run-lock.mount \\
-systemd-pstore.service systemd-random-seed.service systemd-journal-flush.service 2>/dev/null
+ifupdown-pre.service systemd-pstore.service systemd-random-seed.service systemd-journal-flush.service 2>/dev/null
 rm -rf /var/log/apt /var/log/*.log /var/lib/apt/lists/*
 touch /etc/.updated /var/.updated
 """
@@ -97,7 +97,9 @@ class MachineImage:
         cache = self.golden.settings.cache
         try:
             with lock(cache / ".lock", lambda: line("I: another build goes on; waiting for it")) as held:
-                if not self.built:
+                if not self.built:  # by the one that we waited for
+                    for left in cache.glob(".building-*"):  # whoever holds the lock is the only one who builds
+                        shutil.rmtree(left, ignore_errors=True)
                     with tempfile.TemporaryDirectory(prefix=".building-", dir=cache) as folder:
                         self._build(Path(folder), held.fileno(), line)
         except OSError as error:
