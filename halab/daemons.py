@@ -82,12 +82,13 @@ class Daemons:
         self.spawn("vswitchd", "ovs-vswitchd", "--pidfile")
         self._until("Open vSwitch answers", "ovs-appctl", "version")
 
-    def spawn(self, name: str, *argv: str) -> None:
+    def spawn(self, name: str, *argv: str, inherits: tuple[int, ...] = ()) -> None:
         """Start a daemon of the lab host; its output goes to `NAME.log` beside the lab's other files.
 
         An orphan from the start, so that process 1 reaps it when it ends."""
         with (self.folder / f"{name}.log").open("ab") as log:
-            subprocess.run(["setsid", "--fork", *argv], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            command = ["setsid", "--fork", *argv]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherits)
 
     def _until(self, what: str, *argv: str) -> None:
         eventually(lambda: run_here(*argv, timeout=10).ok, within="daemon", every=0.02, what=what)

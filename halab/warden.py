@@ -34,6 +34,8 @@ from halab.settings import Settings
 FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
 #: Private to the lab host: two libvirtd that share one of these see each other's machines.
 PRIVATE = ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
+#: With an uplink, the descriptor of the machine's own network, for the one program that speaks there.
+MACHINE = 9
 #: What answers names for slirp4netns(1), and the translation on the way there.
 RESOLVER = "10.0.2.3"
 UPLINK_RULES = """
@@ -64,6 +66,8 @@ def hold(*lock: int) -> None:
     cgroups.own(FOLDER.name)
     for descriptor in lock:
         os.close(descriptor)
+    if _settings().uplink:
+        os.dup2(os.open("/proc/self/ns/net", os.O_RDONLY), MACHINE)
     unshare = ("unshare", *(n for n in NAMESPACES if n != "--cgroup"), "--propagation", "private", "--fork", "--kill-child", "--mount-proc")
     os.execvp("unshare", [*unshare, sys.executable, "-m", "halab.warden", str(FOLDER)])
 
@@ -176,7 +180,8 @@ def _outside_world(settings: Settings, daemons: Daemons) -> None:
     if settings.uplink:
         _run("ip", "netns", "exec", "outside", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
         subprocess.run(["ip", "netns", "exec", "outside", "nft", "-f", "-"], input=UPLINK_RULES, text=True, check=True)
-        daemons.spawn("uplink", "slirp4netns", "--configure", "--netns-type=path", "/run/netns/outside", "uplink")
+        slirp = "slirp4netns", "--configure", "--disable-host-loopback", "--netns-type=path", "/run/netns/outside", "uplink"
+        daemons.spawn("uplink", "nsenter", f"--net=/proc/self/fd/{MACHINE}", *slirp, inherits=(MACHINE,))
 
 
 def _run(*argv: str) -> None:
