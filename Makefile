@@ -48,5 +48,8 @@ clean: ## end the lab, and remove what can be made again (not the image, not run
 	-test ! -x $(PY) || $(PY) -m halab down
 	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache halab.egg-info
 
-drills soak:
+drills: setup ## every fault ten times, without fencing and with it, on labs side by side; goes on where it was ended
+	$(PY) -m halab.drills
+
+soak:
 	@echo "make $@ is not there yet: a later issue of the project brings it" >&2; exit 2

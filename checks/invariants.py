@@ -4,11 +4,13 @@ A service that answers proves little: a second holder of an address, a forgotten
 about the cluster's configuration and a daemon that crashed and came back are all invisible to a browser.
 """
 
+from xml.etree.ElementTree import Element
+
 import pytest
 
-from halab import corosync, pacemaker
+from halab import corosync, pacemaker, transition
 from halab.errors import LabError
-from halab.expect import attempt, become, holders, on_every_node
+from halab.expect import attempt, become, holders, on_every_node, require
 from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import listens
@@ -16,6 +18,23 @@ from halab.probe import listens
 #: Where the cluster's daemons leave their cores (pacemakerd and corosync change into these folders), and
 #: where systemd-coredump(8) would.
 CORES = "/var/lib/pacemaker/cores /var/lib/corosync /var/lib/systemd/coredump"
+
+
+def failure_of(cib: Element, resource: str, node: str) -> str:
+    """What tells crm_simulate(8) (`--op-inject`) that this resource was found not running there (7, OCF_NOT_RUNNING)."""
+    every, show = (pacemaker.primitive(cib, resource) or {}).get("monitor", ""), f"crm configure show {resource}"
+    require(every, expected=f"{resource} is watched: else nobody learns that it failed", seen="no monitor", show=show)
+    return f"{resource}_monitor_{pacemaker.milliseconds(every)}@{node}=7"
+
+
+def recovers(lab: Lab, cib: Element, resource: str) -> None:
+    """A resource that fails where the address is held is started again, there or elsewhere."""
+    held = [name for name, sight in holders(lab).items() if sight is Sight.HELD]
+    failure = failure_of(cib, resource, held[0])
+    seen = transition.simulate(lab.nodes[0], cib, "--op-inject", failure)
+    again = any((op.resource, op.task) == (resource, "start") for op in seen.operations)
+    require(again, expected=f"{resource} is started again when it fails", seen=seen,
+            show=f"crm configure show {resource}; crm_simulate --live-check --run --op-inject {failure}")  # fmt: skip
 
 
 @pytest.mark.check(
@@ -28,10 +47,11 @@ def test_one_holder_each(lab: Lab) -> None:
     """No address of the lab is held twice, seen from outside"""
 
     def twice() -> dict[str, list[str]]:
-        seen = lab.each(lambda node: node.seen_addresses)
+        seen: dict[str, dict | None] = {**lab.each(lambda node: node.seen_addresses)}
         if None in seen.values():
             raise LabError("every node's addresses can be seen", seen, "halab status")
         every = {a for held in seen.values() for a in held or () if not a.startswith("127.")}
+        seen["the host"] = lab.network.addresses
         holders = {a: [name for name, held in seen.items() if a in (held or ())] for a in sorted(every)}
         return {address: names for address, names in holders.items() if len(names) > 1}
 

@@ -10,6 +10,7 @@ from halab.errors import LabError
 from halab.expect import become, on_every_node, require
 from halab.lab import Lab
 from halab.node import Node
+from halab.probe import listens
 
 
 @pytest.mark.check(
@@ -19,13 +20,12 @@ from halab.node import Node
     read="ip-link(8)",
 )
 def test_bridge(lab: Lab) -> None:
-    """The bridge is up and has the host's address"""
-    bridge, faults = lab.settings.bridge, lab.network.faults([])
-    require(not faults, expected=f"{bridge} is a bridge, and up", seen=faults, show=f"ip -d link show dev {bridge}")
-    text = lab.host.run("ip -brief -4 addr show dev %s", bridge).stdout
-    want = f"{lab.settings.host_address}/{lab.settings.subnet.prefixlen}"
-    require(want in text.split(), expected=f"{bridge} with {want}", seen=text.strip() or "no such bridge",
-            show=f"ip addr show dev {bridge}")  # fmt: skip
+    """The bridge is up and has the host's address; the host has no other of this network"""
+    s, faults = lab.settings, lab.network.faults([])
+    require(not faults, expected=f"{s.bridge} is a bridge, and up", seen=faults, show=f"ip -d link show dev {s.bridge}")
+    ours = [f"{address}{place}" for address, place in lab.network.addresses.items() if IPv4Address(address) in s.subnet]
+    want = f"{s.host_address}/{s.subnet.prefixlen} on {s.bridge}"
+    require(ours == [want], expected=f"the host has {want}, and no further address of this network", seen=ours, show="ip -4 addr")
 
 
 @pytest.mark.check(
@@ -133,13 +133,14 @@ def test_hostnames(lab: Lab) -> None:
 )
 def test_names(lab: Lab) -> None:
     """Every node finds every node's address by its name, without a name server"""
-    want = {node.name: str(node.address) for node in lab}
+    want = {node.name: [str(node.address)] for node in lab} | {"localhost": ["127.0.0.1"]}
+    ask = "for n in %s; do echo $n $(getent -s files ahostsv4 $n | cut -d ' ' -f 1 | sort -u); done" % " ".join(want)
 
-    def found(node: Node) -> dict[str, str]:
-        answers = node.run('for n in %s; do echo "$n $(getent -s files ahostsv4 $n)"; done' % " ".join(want)).stdout.splitlines()
-        return {words[0]: words[1] for words in map(str.split, answers) if words[0] in want and len(words) > 1}
+    def found(node: Node) -> dict[str, list[str]]:
+        return {name: addresses for name, *addresses in map(str.split, node.run(ask).stdout.splitlines())}
 
-    on_every_node(lab, found, want, expected=f"the names of {len(want)} nodes in /etc/hosts", show="getent -s files ahostsv4 NAME")
+    on_every_node(lab, found, want, expected=f"the names of {len(lab.nodes)} nodes and localhost in /etc/hosts, each with its one address",
+                  show="getent -s files ahostsv4 NAME")  # fmt: skip
 
 
 @pytest.mark.check(
@@ -180,6 +181,7 @@ def test_forwarding(lab: Lab) -> None:
 )
 def test_way_out(lab: Lab) -> None:
     """Every node reaches the outside world, which sees only the host's address"""
+    _outside_serves(lab, 80)
     url, want = f"http://{lab.settings.outside_address}/", f"hello {lab.settings.uplink_address}"
     on_every_node(lab, lambda node: node.run("curl -s --max-time 4 %s", url).stdout.strip() or "no answer", want,
                   expected=f"the server outside says {want!r}", show=f"curl {url}", within="http")  # fmt: skip
@@ -193,10 +195,11 @@ def test_way_out(lab: Lab) -> None:
     read="resolv.conf(5)",
 )
 def test_resolver(lab: Lab) -> None:
-    """Every node resolves a name of the outside world"""
-    want = str(lab.settings.outside_address)
-    on_every_node(lab, lambda node: (node.run("getent ahostsv4 www.example.org").stdout.split() or ["nothing"])[0], want,
-                  expected=f"www.example.org is {want}", show="getent ahostsv4 www.example.org")  # fmt: skip
+    """Every node resolves a name of the outside world, by its name server and at once"""
+    want, ask = str(lab.settings.outside_address), "timeout 2 getent -s dns ahostsv4 www.example.org"
+    _outside_serves(lab, 53)
+    on_every_node(lab, lambda node: (node.run(ask).stdout.split() or ["nothing within 2 s"])[0], want,
+                  expected=f"a name server says that www.example.org is {want}", show=ask)  # fmt: skip
 
 
 @pytest.mark.check(
@@ -208,8 +211,22 @@ def test_resolver(lab: Lab) -> None:
 )
 def test_packages(lab: Lab) -> None:
     """apt-get update works on every node"""
-    update = "apt-get -o APT::Update::Error-Mode=any update >/dev/null 2>&1 && apt-cache policy corosync | grep -q %s"
+    _serves("127.0.0.1", 80)  # the packages, by the one way that nobody can cut
+    quickly = "-o Acquire::http::Timeout=5 -o Acquire::Retries=0"
+    update = f"apt-get {quickly} -o APT::Update::Error-Mode=any update >/dev/null 2>&1 && apt-cache policy corosync | grep -q %s"
     on_every_node(
         lab, lambda node: node.run(update, lab.settings.host_address).ok, True, expected="apt-get update reaches the lab's repository",
         show="apt-get update && apt-cache policy corosync",
     )  # fmt: skip
+
+
+def _outside_serves(lab: Lab, port: int) -> None:
+    """The server outside answers the host there. Whoever switched the host's way out off gets the finding."""
+    if (uplink := lab.network.links.get("eth0")) and uplink.up:
+        _serves(lab.settings.outside_address, port)
+
+
+def _serves(address: object, port: int) -> None:
+    """The lab's own server answers: else what a node does not get is no finding. Raises LabError."""
+    if not listens(address, port):
+        raise LabError(f"the lab's server at {address}, port {port}, answers", "it does not", "halab up")

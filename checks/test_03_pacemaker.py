@@ -48,7 +48,7 @@ def test_online(lab: Lab) -> None:
 
     def online(node: Node) -> tuple[str, ...]:
         seen = _status(node)
-        return seen.ready if seen else ()
+        return (*seen.ready, *(f"{name} (no member)" for name in seen.known if name not in want)) if seen else ()
 
     on_every_node(
         lab,

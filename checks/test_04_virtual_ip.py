@@ -1,5 +1,6 @@
 """Chapter 04: one address, held by one node, by the cluster's will."""
 
+import re
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -9,6 +10,7 @@ from halab.expect import become, describe, holders, on_every_node, remain, requi
 from halab.lab import Lab, Sight
 from halab.node import Node
 from invariants import (  # noqa: F401
+    recovers,
     test_agreement,
     test_all_ready,
     test_no_cores,
@@ -132,6 +134,34 @@ def test_stickiness(lab: Lab) -> None:
         return value == "INFINITY" or (value.isdigit() and int(value) > 0)
 
     on_every_node(lab, sticky, True, expected="resource-stickiness above 0", show="crm configure show type:rsc_defaults")
+
+
+@pytest.mark.check(
+    points=1,
+    hint="the address belongs to the cluster: nothing else may add it, not at boot either",
+    more="remove it from /etc/network/interfaces and /etc/network/interfaces.d on that node; `ifquery --list` names what comes up there",
+    read="interfaces(5), ifquery(8)",
+)
+def test_not_at_boot(lab: Lab) -> None:
+    """No node would take the virtual IP by itself at boot"""
+    look = "for i in $(ifquery --list; ifquery --list --allow=hotplug); do ifquery $i; done"
+
+    def brings(node: Node) -> list[str]:
+        return [line for line in node.run(look).stdout.splitlines() if str(lab.virtual_ip) in re.split("[ /]", line)]
+
+    on_every_node(lab, brings, [], expected=f"no interface brings {lab.virtual_ip} up", show=look)
+
+
+@pytest.mark.check(
+    points=1,
+    needs=("resource", "one_holder"),
+    hint="its monitor says what a failure leads to: `on-fail` is best left out",
+    more="`crm configure edit ClusterIP`, and remove `on-fail`",
+    read="Pacemaker Explained, operations",
+)
+def test_recovers(lab: Lab, cib: Element) -> None:
+    """When the address is lost, the cluster takes it again, says pacemaker's own scheduler"""
+    recovers(lab, cib, "ClusterIP")
 
 
 @pytest.mark.check(

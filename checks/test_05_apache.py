@@ -11,6 +11,8 @@ from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import ask
 from invariants import (  # noqa: F401
+    failure_of,
+    recovers,
     test_agreement,
     test_all_ready,
     test_no_cores,
@@ -25,8 +27,9 @@ Where = tuple[str | None, str | None]
 #: A second Apache on a node, in namespaces of its own: it meets nobody, and ends with the shell (unshare(1)).
 TRY = """unshare --net --pid --fork --kill-child sh -c '
 . /etc/apache2/envvars; ip link set lo up; folder=$(mktemp -d)
+ip addr add $VIP/32 dev lo; ip addr add $GATEWAY/32 dev lo
 export APACHE_PID_FILE=$folder/pid APACHE_RUN_DIR=$folder APACHE_LOCK_DIR=$folder
-apache2 -k start && curl -s --max-time 5 -o /dev/null -w %{http_code} http://127.0.0.1/; rm -r $folder'"""
+apache2 -k start && curl -s --max-time 5 --interface $GATEWAY -o /dev/null -w %{http_code} http://$VIP/; rm -r $folder'"""
 
 
 def _holder(lab: Lab) -> list[str]:
@@ -116,8 +119,10 @@ def test_pages_differ(lab: Lab) -> None:
     read="httpd(8), unshare(1)",
 )
 def test_every_node_could_serve(lab: Lab) -> None:
-    """Every node could serve: an Apache started there, in a network of its own, answers with a page"""
-    on_every_node(lab, lambda node: node.run(TRY).stdout.strip() or "no answer", "200", expected="status 200 from an Apache on port 80",
+    """Every node could serve: an Apache started there, in a network of its own, gives a visitor the page at the virtual IP"""
+    s = lab.settings
+    given = f"export VIP={s.virtual_ip} GATEWAY={s.host_address}; {TRY}"
+    on_every_node(lab, lambda node: node.run(given).stdout.strip() or "no answer", "200", expected=f"status 200 at {s.virtual_ip}, port 80",
                   show="apache2ctl -t; apache2ctl -S; ls -l /var/www/html")  # fmt: skip
 
 
@@ -167,16 +172,24 @@ def _told(where: Where) -> str:
 )
 def test_order(lab: Lab, cib: Element) -> None:
     """When the address fails, Apache stops before it and starts after it"""
-    every = (pacemaker.primitive(cib, "ClusterIP") or {}).get("monitor", "")
-    require(
-        every, expected="ClusterIP is watched: else nobody learns that it failed", seen="no monitor", show="crm configure show ClusterIP"
-    )
-    failure = f"ClusterIP_monitor_{pacemaker.milliseconds(every)}@{_holder(lab)[0]}=7"
+    failure = failure_of(cib, "ClusterIP", _holder(lab)[0])
     seen = transition.simulate(lab.nodes[0], cib, "--op-inject", failure)
     steps = ("WebSite", "stop"), ("ClusterIP", "stop"), ("ClusterIP", "start"), ("WebSite", "start")
     require(seen.in_order(*steps), expected="each waits for the one before: " + ", ".join(f"{task} {name}" for name, task in steps),
             seen=str(seen) + ("" if len(seen.operations) < len(steps) else ", in another order"),
             show=f"crm configure show type:order; crm_simulate --live-check --run --op-inject {failure}")  # fmt: skip
+
+
+@pytest.mark.check(
+    points=1,
+    needs=("resource", "runs_with_the_address"),
+    hint="its monitor says what a failure leads to: `on-fail` is best left out",
+    more="`crm configure edit WebSite`, and remove `on-fail`",
+    read="Pacemaker Explained, operations",
+)
+def test_recovers(lab: Lab, cib: Element) -> None:
+    """When Apache fails, the cluster starts it again, says pacemaker's own scheduler"""
+    recovers(lab, cib, "WebSite")
 
 
 @pytest.mark.check(

@@ -6,15 +6,12 @@ those of bridge(8) and ovs-vsctl(8).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from halab.host import Host
 
 #: Seconds in which Open vSwitch's daemons answer, or do not run (ovs-vsctl(8), --timeout).
 PROMPT = 5
-#: There when the kernel has a datapath for Open vSwitch.
-MODULE = Path("/sys/module/openvswitch")
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class OpenVSwitch:
         self.host, self.name = host, host.settings.bridge
 
     def create(self) -> None:
-        self._do("--may-exist add-br %s -- set bridge %s datapath_type=%s", self.name, self.name, datapath())
+        self._do("--may-exist add-br %s -- set bridge %s datapath_type=%s", self.name, self.name, self.host.settings.datapath)
 
     def remove(self) -> None:
         self.host.run(f"ovs-vsctl --timeout={PROMPT} --if-exists del-br %s", self.name)
@@ -95,8 +92,3 @@ class OpenVSwitch:
 
 def bridge(host: Host) -> Bridge:
     return OpenVSwitch(host) if host.settings.bridge_type == "openvswitch" else LinuxBridge(host)
-
-
-def datapath() -> str:
-    """`system` where the kernel has Open vSwitch's module loaded, else `netdev`, which needs none."""
-    return "system" if MODULE.exists() else "netdev"

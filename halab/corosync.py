@@ -140,9 +140,12 @@ def unknown_sections(text: str) -> list[str]:
 
 
 def not_in_force(conf: dict[str, str], cmap: dict[str, str]) -> dict[str, str]:
-    """What the file says and what runs otherwise: key -> `FILE, in force RUNNING`."""
-    ours = {key: value for key, value in conf.items() if _option(key)}
-    return {key: f"{value}, in force {cmap.get(key, 'nothing')}" for key, value in ours.items() if cmap.get(key) != value}
+    """Where the file and what runs differ, whichever of the two lacks it: key -> `FILE, in force RUNNING`."""
+    running = dict(cmap)
+    if "runtime.votequorum.this_node_id" in cmap:  # a reload drops the provider from the map, and it goes on
+        running["quorum.provider"] = "corosync_votequorum"
+    differ = sorted(key for key in {*conf, *running} if _in_file(key) and conf.get(key) != running.get(key))
+    return {key: f"{conf.get(key, 'not in the file')}, in force {running.get(key, 'nothing')}" for key in differ}
 
 
 #: The options of corosync.conf(5), corosync 3.1, by section; `interface`, `node` and `logger_subsys` are
@@ -175,6 +178,11 @@ OTHERS = ("quorum.device", "resources", "nozzle")
 def unknown_options(cmap: dict[str, str]) -> list[str]:
     """Keys that the file gave and that no option of corosync has, sorted. Sections that plugins own are not looked at."""
     return sorted(key for key in cmap if (split := _option(key)) and split[1] not in OPTIONS[split[0]].split())
+
+
+def _in_file(key: str) -> bool:
+    """Is this the key of an option that `parse_conf` gives? Corosync finds out by itself which node of the list it is."""
+    return bool(_option(key)) and key != "nodelist.local_node_pos" and not {"interface", "logger_subsys"} & set(key.split("."))
 
 
 def _option(key: str) -> tuple[str, str] | None:

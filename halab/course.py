@@ -3,6 +3,7 @@
 `halab.cli` has those about the lab, and turns errors into exit codes.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -120,6 +121,28 @@ def _no_chapter(name: str, known: list[str]) -> NoReturn:
 
 
 @click.command()
+@click.argument("fault", required=False)
+@click.option("--fencing", is_flag=True, help="demand that fencing is on")
+@click.option("--json", "as_json", is_flag=True, help="for a program")
+def drill(fault: str | None, fencing: bool, as_json: bool) -> int:
+    """Inject one fault on the node that serves, measure, heal; without FAULT: list them. Example: halab drill power-cut"""
+    from halab import drill as drills
+
+    if fault is None:
+        for name, one in drills.FAULTS.items():
+            screen.print(f"  {name:26}{one.about}")
+        return 0
+    drills.find(fault)
+    lab = enter()
+    if fencing and not drills.fencing(lab):
+        raise UsageError("fencing is on", "stonith-enabled is false", "chapter 07, or fencing.enable(lab) of halab")
+    done = drills.run(lab, fault)
+    click.echo(json.dumps(done.measurement.json, indent=1) if as_json else done.text)
+    lab.close()
+    return 0
+
+
+@click.command()
 @click.argument("chapter")
 def reset(chapter: str) -> int:
     """Bring the lab to the start of a chapter, by replaying those before it. Example: halab reset 03-pacemaker"""
@@ -147,4 +170,4 @@ def student(folder: Path, course: bool) -> int:
     return 0
 
 
-COMMANDS = (desk, run, check, reset, student)
+COMMANDS = (desk, run, check, drill, reset, student)

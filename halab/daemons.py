@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -35,6 +36,18 @@ security_driver = "none"
 namespaces = []
 cgroup_controllers = []
 """
+#: What answers names for slirp4netns(1), and the translation on the way there.
+RESOLVER = "10.0.2.3"
+UPLINK_RULES = """
+table ip uplink {
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "uplink" masquerade
+  }
+}
+"""
+#: In the network that stands for the outside world (ip-netns(8)).
+OUTSIDE = ("ip", "netns", "exec", "outside")
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
@@ -81,6 +94,22 @@ class Daemons:
         subprocess.run(["ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true"], check=True)
         self.spawn("vswitchd", "ovs-vswitchd", "--pidfile")
         self._until("Open vSwitch answers", "ovs-appctl", "version")
+
+    def outside(self) -> None:
+        """The server that stands for the outside world."""
+        options = [str(self.settings.outside_address), *([RESOLVER] if self.settings.uplink else [])]
+        self.spawn("outside", *OUTSIDE, sys.executable, "-m", "halab.outside", *options)
+
+    def packages(self, image: str) -> None:
+        """The repository of an image, on the bridge."""
+        self.spawn("packages", sys.executable, "-m", "http.server", "80", "-d", f"{image}/repo")
+
+    def uplink(self, machine: int) -> None:
+        """A way out for the outside world, through a program in the machine's own network (of that descriptor)."""
+        subprocess.run([*OUTSIDE, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"], check=True)
+        subprocess.run([*OUTSIDE, "nft", "-f", "-"], input=UPLINK_RULES, text=True, check=True)
+        slirp = "slirp4netns", "--configure", "--disable-host-loopback", "--netns-type=path", "/run/netns/outside", "uplink"
+        self.spawn("uplink", "nsenter", f"--net=/proc/self/fd/{machine}", *slirp, inherits=(machine,))
 
     def spawn(self, name: str, *argv: str, inherits: tuple[int, ...] = ()) -> None:
         """Start a daemon of the lab host; its output goes to `NAME.log` beside the lab's other files.

@@ -18,8 +18,9 @@ from halab.settings import Settings
 #: program -> Debian package that has it.
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap", "libvirtd": "libvirt-daemon", "virtlogd": "libvirt-daemon", "virsh": "libvirt-clients",
-    "ip": "iproute2", "nft": "nftables", "arping": "arping", "dnsmasq": "dnsmasq-base", "unshare": "util-linux",
-    "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps", "mount": "mount",
+    "ip": "iproute2", "nft": "nftables", "arping": "arping", "dnsmasq": "dnsmasq-base", "fence_virtd": "fence-virtd",
+    "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps",
+    "mount": "mount",
 }  # fmt: skip
 #: The same for what engine vm needs besides, and libvirt's driver for each engine.
 QEMU = {f"qemu-system-{platform.machine()}": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.ext4": "e2fsprogs"}

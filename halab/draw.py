@@ -13,9 +13,11 @@ from halab.lab import Sight
 from halab.pacemaker import Status, status
 from halab.palette import BAD, GOOD, INK, OFF, PALE, SERIES
 from halab.probe import Probe
+from halab.timeline import explained
 
 if TYPE_CHECKING:
     from halab.lab import Lab
+    from halab.totem import Trade
 
 
 def view(lab: Lab) -> Status | None:
@@ -69,7 +71,12 @@ def _node(axes, i: int, node, seen: Status | None, sight: Sight) -> None:
 
 
 def timeline(probe: Probe) -> Figure:
-    """One lane a node: when it answered; gaps in red; what was done as vertical lines."""
+    """One lane a node: when it answered; gaps in red; what was done as vertical lines.
+
+    Of a probe that looked who holds the address: bars for the holders too, and, once it was explained
+    (`halab.measure.explain`), the events and the terms of the gap beside what was to be expected."""
+    if probe.sightings:
+        return explained(probe)
     lanes = sorted({s.node for s in probe.samples if s.node})
     figure, axes = plt.subplots(figsize=(8, 1.1 + 0.45 * max(len(lanes), 1)))
     for k, name in enumerate(lanes):
@@ -85,6 +92,24 @@ def timeline(probe: Probe) -> Figure:
     axes.set_yticks(range(len(lanes)), lanes)
     axes.set_ylim(-0.6, max(len(lanes), 1) + 0.2)
     axes.set_xlabel("seconds; red: no answer from the virtual IP")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
+def trade(points: list[Trade]) -> Figure:
+    """What a longer token costs (the gap at a power cut) and buys (the pause that is forgiven), over the token as it was set."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    tokens = [p.token for p in points]
+    axes.plot(tokens, [p.detection for p in points], "--", color=INK, lw=1, label="token + consensus in force")
+    axes.plot(tokens, [p.gap for p in points], "o-", color=BAD, label="gap at a power cut, measured")
+    for right, marker, label in ((True, "^", "pause of corosync that was forgiven"), (False, "x", "pause that was not")):
+        some = [p for p in points if p.forgiven is right]
+        if some:
+            axes.plot([p.token for p in some], [p.pause for p in some], marker, color=SERIES[0], ms=8, label=label)
+    axes.set(xlabel="token in corosync.conf, s", ylabel="s", xticks=tokens, ylim=(0, None))
+    axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plt.close(figure)

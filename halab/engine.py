@@ -17,14 +17,29 @@ from halab.settings import Identity
 
 class Place(NamedTuple):
     """Where a node holds an address: the interface's name, the length of the network's prefix in bits, and whether
-    the interface is switched on."""
+    the interface is switched on; `again`: where else it holds the same one."""
 
     interface: str
     prefix: int
     up: bool = True
+    again: tuple["Place", ...] = ()
 
     def __str__(self) -> str:
-        return f"/{self.prefix} on {self.interface}" + ("" if self.up else ", which is down")
+        here = f"/{self.prefix} on {self.interface}" + ("" if self.up else ", which is down")
+        return " and ".join([here, *map(str, self.again)])
+
+
+def parse_addresses(text: str) -> dict[str, Place] | None:
+    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
+    try:
+        found: dict[str, Place] = {}
+        for link in json.loads(text):
+            for info in link.get("addr_info", []):
+                here, before = Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]), found.get(info["local"])
+                found[info["local"]] = before._replace(again=(*before.again, here)) if before else here
+        return found
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class Engine(Protocol):
@@ -76,6 +91,9 @@ class Engine(Protocol):
     def addresses(self, node: Identity) -> dict[str, Place] | None:
         """The IPv4 addresses that the node's kernel holds, seen from outside; None: cannot be known now."""
 
+    def lookout(self, names: list[str], address: object, every: float) -> list[str]:
+        """The program that tells as `halab.lookout` does, run as root in the lab host, who holds that address."""
+
     def runs(self, node: Identity, program: str) -> bool | None:
         """Does a process of that name run there, seen from outside? None: cannot be known (or not on this engine)."""
 
@@ -92,12 +110,3 @@ def pick(name: str, host: Host, hypervisor_for: type[Hypervisor] = Hypervisor) -
     hypervisor = hypervisor_for(engine.uri)
     engine.hypervisor = hypervisor
     return engine, hypervisor
-
-
-def parse_addresses(text: str) -> dict[str, Place] | None:
-    """The addresses in the output of `ip -j -4 addr` (ip-address(8)); None when it is no such output."""
-    try:
-        found = [(link, info) for link in json.loads(text) for info in link.get("addr_info", [])]
-        return {info["local"]: Place(link["ifname"], info["prefixlen"], "UP" in link["flags"]) for link, info in found}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return None

@@ -8,13 +8,14 @@ import os
 import platform
 import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 import libvirt
 import libvirt_lxc
 
-from halab import cgroups, idmap
+from halab import cgroups, idmap, lookout
 from halab.engine import Place, parse_addresses
 from halab.errors import DeadlinePassed, LabError
 from halab.host import Host
@@ -142,6 +143,9 @@ class Lxc:
             return {}
         result = self.host.run(f"nsenter -t {first} -n ip -j -4 addr", timeout=5)
         return parse_addresses(result.stdout) if result.ok else None
+
+    def lookout(self, names: list[str], address: object, every: float) -> list[str]:
+        return [sys.executable, "-I", lookout.__file__, str(every), str(address), *names]
 
     def runs(self, node: Identity, program: str) -> bool | None:
         if (first := self._first(node)) is None:

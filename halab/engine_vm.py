@@ -7,11 +7,13 @@ the QEMU guest agent, over a virtual serial line: that works without a network, 
 
 import io
 import platform
+import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from halab import accel, agent, idmap
+from halab.command import Result
 from halab.engine import Place, parse_addresses
 from halab.errors import LabError
 from halab.host import Host
@@ -103,21 +105,31 @@ class Vm:
         return self.hypervisor.state(node.name)
 
     def addresses(self, node: Identity) -> dict[str, Place] | None:
-        """A paused machine still holds what it held; nobody can ask it what that is."""
-        if self.state(node) in ("shut off", "absent"):  # no running kernel holds nothing
-            return {}
-        answer = self._ask(node, "ip", "-j", "-4", "addr")
-        return parse_addresses(answer.stdout) if answer and answer.ok else None
+        return addresses(self.hypervisor, node.name)
+
+    def lookout(self, names: list[str], address: object, every: float) -> list[str]:
+        return [sys.executable, "-m", "halab.lookout_vm", str(every), str(address), *names]
 
     def runs(self, node: Identity, program: str) -> bool | None:
         if self.state(node) in ("shut off", "absent"):
             return False
-        answer = self._ask(node, "pgrep", "--exact", program)
+        answer = _ask(self.hypervisor, node.name, "pgrep", "--exact", program)
         return {0: True, 1: False}.get(answer.status) if answer else None  # pgrep(1)
 
-    def _ask(self, node: Identity, *argv: str):
-        domain = self.hypervisor.domain(node.name)
-        return agent.run(domain, *argv, timeout=PROMPT) if domain else None
+
+def addresses(hypervisor: Hypervisor, name: str) -> dict[str, Place] | None:
+    """The IPv4 addresses that a machine's kernel holds, as its guest agent tells; None: not known.
+
+    A paused machine still holds what it held; nobody can ask it what that is."""
+    if hypervisor.state(name) in ("shut off", "absent"):  # no running kernel holds nothing
+        return {}
+    answer = _ask(hypervisor, name, "ip", "-j", "-4", "addr")
+    return parse_addresses(answer.stdout) if answer and answer.ok else None
+
+
+def _ask(hypervisor: Hypervisor, name: str, *argv: str) -> Result | None:
+    domain = hypervisor.domain(name)
+    return agent.run(domain, *argv, timeout=PROMPT) if domain else None
 
 
 def archive(files: Mapping[str, tuple[str, int]]) -> bytes:

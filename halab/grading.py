@@ -15,15 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from halab import exercise
 from halab.errors import LabError, StudentError, UsageError
 from halab.lab import current
 from halab.report import Chapter, Report
-from halab.wait import seconds
+from halab.wait import IMPATIENCE, seconds
 
 CHECKS = Path(__file__).parent.parent / "checks"
-#: How much of a named wait a check waits: it looks at what stands already, and whoever left something out waits for the answer.
-IMPATIENCE = 0.4
 #: Seconds that the checks of one chapter may take in all.
 DEADLINE = 600
 
@@ -123,6 +120,8 @@ def _shown(chapter: str, only: str | None = None) -> Chapter:
 
     They go to the run's report when `halab run` started this kernel, else to `runs/checks`."""
     from IPython.display import display
+
+    from halab import exercise
 
     asked = exercise.find(only) if only else None
     path = _own_report(f"{chapter}-{only}") if only else Path(os.environ.get("HALAB_REPORT") or _own_report(chapter))

@@ -103,6 +103,18 @@ class Host:
         """Like `run`, but gives stdout and raises LabError when the exit status is not 0."""
         return self.run(command, *args, timeout=timeout, input=input).check(LabError)
 
+    @contextmanager
+    def talk(self, *argv: str) -> Iterator[socket.socket]:
+        """Start a program as root in the lab host; the socket is its stdin and stdout. It ends itself when its
+        stdin does, so also when this process dies. Raises HostDown."""
+        with socket.socket(socket.AF_UNIX) as link:
+            try:
+                link.connect(str(self.settings.socket))
+                link.sendall(json.dumps({"argv": argv, "talk": True}).encode() + b"\n")
+            except OSError as error:
+                raise HostDown("the lab host answers", error, "halab up") from None
+            yield link
+
     def _ask(self, request: dict, timeout: float) -> dict:
         try:
             with socket.socket(socket.AF_UNIX) as link:
@@ -241,14 +253,11 @@ class Host:
             raise LabError("the lab host starts", _tail(log), "halab doctor")
 
     def _mend(self) -> None:
-        """libvirtd and Open vSwitch are the daemons of the lab host that nodes survive: start again what is gone."""
+        """Nodes survive the lab host's daemons: those that are gone are started again."""
         image = Path(self.about["image"])
         if not (image / "rootfs" / "sbin").exists():
             raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
-        switched = self.settings.bridge_type == "openvswitch"
-        for daemon, question in (("libvirtd", "virsh version"), ("openvswitch", "ovs-appctl --timeout=5 version")):
-            if (daemon == "libvirtd" or switched) and not self.run(question).ok:
-                self.check_output("%s -m halab.warden %s %s", sys.executable, self.folder, daemon)
+        self.check_output("%s -m halab.warden %s mend", sys.executable, self.folder)
 
     def _no_cgroups(self) -> bool:
         try:

@@ -15,7 +15,6 @@ import shlex
 
 from IPython.core.magic import Magics, cell_magic, magics_class
 
-from halab.bridge import datapath
 from halab.command import Result
 from halab.errors import CommandFailed, DeadlinePassed, UsageError
 from halab.host import Host
@@ -67,18 +66,8 @@ class LabMagics(Magics):
         return lab if isinstance(lab, Lab) else current()
 
 
-def names(lab: Lab) -> dict[str, object]:
-    """The lab's settings by the names that a cell's shell and a check's advice have for them."""
-    s = lab.settings
-    return {
-        "BRIDGE": s.bridge, "GATEWAY": s.host_address, "SUBNET": s.subnet, "PREFIX": str(s.host_address).rpartition(".")[0],
-        "OUTSIDE": s.outside_address, "VIP": s.virtual_ip, "NODES": " ".join(n.name for n in s.identities),
-        "BRIDGE_TYPE": s.bridge_type, "DATAPATH": datapath(),
-    }  # fmt: skip
-
-
 def variables(lab: Lab) -> str:
-    return "".join(f"{name}={shlex.quote(str(value))}; " for name, value in names(lab).items())
+    return "".join(f"{name}={shlex.quote(str(value))}; " for name, value in lab.settings.names.items())
 
 
 def script(lab: Lab, cell: str) -> str:

@@ -4,9 +4,12 @@ The commands are the source's, in today's words: `ip` for ifconfig and ovs-vsctl
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from halab.bridge import Link, bridge
+from halab.engine import Place, parse_addresses
+from halab.errors import LabError, MachineLacks, UsageError
 from halab.host import Host
 
 TABLE = "halab"
@@ -18,6 +21,13 @@ table ip {TABLE} {{
   }}
 }}
 """
+#: A table of its own for the faults: to forget them all is to delete it.
+FAULTS = "halab_faults"
+FAULT_CHAINS = (
+    f"table bridge {FAULTS} {{\n"
+    + "".join(f"  chain {hook} {{ type filter hook {hook} priority 0; }}\n" for hook in ("forward", "input", "output"))
+    + "}\n"
+)
 
 
 def parse_links(text: str) -> dict[str, Link]:
@@ -48,6 +58,11 @@ class Network:
 
     def remove_bridge(self) -> None:
         self.bridge.remove()
+
+    @property
+    def addresses(self) -> dict[str, Place]:
+        """The lab host's own IPv4 addresses."""
+        return parse_addresses(self.host.check_output("ip -j -4 addr")) or {}
 
     @property
     def links(self) -> dict[str, Link]:
@@ -88,6 +103,52 @@ class Network:
         if on:
             rules += RULES
         self.host.check_output("nft -f -", input=rules.encode())
+
+    # -- faults (halab.faults) --------------------------------------------------------------------------
+
+    def switch(self, node: str, *, on: bool) -> None:
+        """Switch the host's end of a node's cable on or off: off, the node's own interface loses its carrier."""
+        self.host.check_output("ip link set %s %s", node, "up" if on else "down")
+
+    @contextmanager
+    def dropping(self, *ways: tuple[list[str], list[str]]) -> Iterator[None]:
+        """Drop what comes from one of these nodes and goes to one of those, on the bridge (nft(8), bridge family).
+
+        Nodes are named; none means anybody, the lab host too. Rules are removed by the handles that nft gave them.
+        Raises UsageError on Open vSwitch, whose packets nft does not see."""
+        if self.settings.bridge_type == "openvswitch":
+            raise UsageError("a bridge on which the lab can drop packets", "Open vSwitch's", "a lab with bridge_type = linux")
+        handles = [handle for froms, tos in ways for handle in self._drop(froms, tos)]
+        try:
+            yield
+        finally:
+            for chain, handle in handles:
+                self.host.run("nft delete rule bridge %s %s handle %s", FAULTS, chain, handle)  # gone after `heal`
+
+    def _drop(self, froms: list[str], tos: list[str]) -> Iterator[tuple[str, int]]:
+        self.host.check_output("nft -f -", input=FAULT_CHAINS.encode())
+        for chain in ("forward", *["input"] * (not tos), *["output"] * (not froms)):
+            match = " ".join(f"{key} {{ {', '.join(names)} }}" for key, names in (("iifname", froms), ("oifname", tos)) if names)
+            added = self.host.check_output("nft --echo --json --handle %s", f"add rule bridge {FAULTS} {chain} {match} drop")
+            yield chain, json.loads(added)["nftables"][0]["add"]["rule"]["handle"]
+
+    @contextmanager
+    def disturbed(self, node: str, loss: float, delay: float) -> Iterator[None]:
+        """Loss (percent) and delay (ms) on the way to a node. Raises MachineLacks without netem in the kernel."""
+        result = self.host.run("tc qdisc add dev %s root netem loss %s%% delay %sms", node, loss, delay)
+        if "qdisc kind is unknown" in result.stderr:
+            raise MachineLacks("a kernel with netem", result.stderr.strip(), "modprobe sch_netem")
+        result.check(LabError)
+        try:
+            yield
+        finally:
+            self.host.run("tc qdisc del dev %s root netem", node)
+
+    def heal(self, nodes: Iterable[str]) -> None:
+        """Undo every fault of the network; safe when there is none. Cables are plugged in with `plug`."""
+        self.host.run("nft delete table bridge %s", FAULTS)
+        for node in nodes:
+            self.host.run("tc qdisc del dev %s root netem", node)
 
     def up(self) -> None:
         """The state at the end of chapter 01: bridge, forwarding and translation."""

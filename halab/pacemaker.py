@@ -22,7 +22,7 @@ class Status:
     """What `crm_mon` says: dc (name or None), quorum, names of the nodes that are online, in standby, in
     maintenance; resource id -> nodes where it is active; ids of resources that the cluster does not
     manage (unmanaged, in maintenance or blocked) and of orphans, which the configuration does not know;
-    one text for each failed operation in the history."""
+    one text for each failed operation in the history; `known`: every node of the configuration, whether it is there or not."""
 
     dc: str | None
     quorum: bool
@@ -33,6 +33,7 @@ class Status:
     unmanaged: tuple[str, ...]
     orphans: tuple[str, ...]
     failures: tuple[str, ...]
+    known: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class Status:
 
 def parse_status(text: str) -> Status:
     """From `crm_mon --output-as=xml`. Raises StudentError when it is no such document or reports an error."""
-    root = _result(text)
+    root = result(text)
     nodes = root.findall("./nodes/node")
     dc = root.find("./summary/current_dc")
     quorum = dc is not None and dc.get("with_quorum") == "true"
@@ -59,6 +60,7 @@ def parse_status(text: str) -> Status:
         unmanaged=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if _left_alone(r)})),
         orphans=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("orphaned") == "true"})),
         failures=tuple(f"{f.get('op_key')} on {f.get('node')}: {f.get('exitstatus')}" for f in root.findall("./failures/failure")),
+        known=tuple(sorted(n.get("name", "") for n in nodes)),
     )
 
 
@@ -80,7 +82,7 @@ def status(node: Node) -> Status:
 def idle(node: Node) -> bool:
     """Has the DC nothing left to do? Its controller is in the state S_IDLE (crmadmin(8)), as this node sees it."""
     answer = node.run("crmadmin --output-as=xml --status %s", status(node).dc or "", timeout=20).stdout
-    controller = _result(answer).find("crmd")
+    controller = result(answer).find("crmd")
     return controller is not None and controller.get("state") == "S_IDLE"
 
 
@@ -191,7 +193,8 @@ def constraints(cib: ElementTree.Element) -> list[dict[str, str]]:
     return [{"type": c.tag, **c.attrib} for c in cib.iterfind("./configuration/constraints/*")]
 
 
-def _result(text: str) -> ElementTree.Element:
+def result(text: str) -> ElementTree.Element:
+    """The document that pacemaker's tools print. Raises StudentError when it is none, or reports an error."""
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

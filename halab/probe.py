@@ -1,7 +1,7 @@
 """A client outside the cluster: asks the virtual IP for its page many times a second, and remembers.
 
 One clock (monotonic seconds since the start). Each request is a connection of its own, as a new
-visitor's would be.
+visitor's would be, and none waits for another: an outage is seen as fine as a good time.
 """
 
 from __future__ import annotations
@@ -10,26 +10,36 @@ import re
 import socket
 import threading
 import time
+from bisect import insort
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
+from halab.errors import UsageError
+from halab.lab import Sight
+from halab.sightings import Double, Look, Sightings, doubles
 from halab.wait import seconds
 
 if TYPE_CHECKING:
+    from halab.journal import Event
     from halab.lab import Lab
+    from halab.measure import Terms
 
 PAGE = re.compile(r"pacemaker\d\d")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was sent and answered (s), and which node's page came back (None: no answer)."""
+    """One request: when it was sent and answered (s), which node's page came back (None: no good answer), and
+    whether what came back was something else than a page of a node."""
 
     sent: float
     done: float
     node: str | None
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,21 +56,30 @@ class Outage:
 
 
 class Probe:
-    """Watches the virtual IP while the `with` block runs and `after` seconds more; `samples` afterwards."""
+    """Watches the virtual IP while the `with` block runs and `after` seconds more; `samples` afterwards.
 
-    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 1.0) -> None:
+    With `holders=True` it also looks from outside who holds the address, ten times a second, on the same clock."""
+
+    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 1.0, holders: bool = False) -> None:
         self.url = f"http://{lab.virtual_ip}/"
         self.every, self.timeout, self.after = every, timeout, after
         self.samples: list[Sample] = []
         self.marks: list[tuple[float, str]] = []
-        self._stop = threading.Event()
+        #: What the nodes' journals say about the time, once `halab.measure.explain` has read them.
+        self.events: list[Event] = []
+        self.terms: Terms | None = None
+        self.predicted: tuple[float, ...] = ()
+        self.sightings = Sightings(lab) if holders else None
+        self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __repr__(self) -> str:
         return f"<probe {self.url}: served by {' then '.join(self.servers) or 'nobody'}>"
 
     def __enter__(self) -> Probe:
-        self._zero = time.monotonic()
+        self.zero = time.monotonic()
+        if self.sightings:
+            self.sightings.start(self.zero)
         self._thread.start()
         return self
 
@@ -68,14 +87,17 @@ class Probe:
         self._stop.wait(self.after)
         self._stop.set()
         self._thread.join(seconds(self.timeout + 5))
+        if self.sightings:
+            self.sightings.stop()
 
-    def mark(self, text: str) -> None:
-        """Note that something was done now."""
-        self.marks.append((time.monotonic() - self._zero, text))
+    def mark(self, text: str) -> float:
+        """Note that something was done now: when (s)."""
+        self.marks.append((time.monotonic() - self.zero, text))
+        return self.marks[-1][0]
 
     @property
     def now(self) -> str | None:
-        """The node whose page came last."""
+        """The node whose page came last, by the latest request that has ended."""
         return self.samples[-1].node if self.samples else None
 
     @property
@@ -107,24 +129,72 @@ class Probe:
         """The longest outage in seconds; 0 when there was none."""
         return max((o.seconds for o in self.outages), default=0.0)
 
+    @property
+    def lost(self) -> int:
+        """How many requests got no good answer."""
+        return sum(sample.node is None for sample in self.samples)
+
+    @property
+    def wrong(self) -> list[Sample]:
+        """Requests that were answered, but not with the page of a node."""
+        return [sample for sample in self.samples if sample.wrong]
+
+    @property
+    def holders(self) -> dict[float, dict[str, Sight]]:
+        """When (s) -> node name -> Sight. Raises UsageError without `holders=True`, as all below."""
+        return {look.at: look.seen for look in self.looks}
+
+    @property
+    def doubles(self) -> list[Double]:
+        """Every time in which two or more nodes held the address; a node that cannot be seen does not count."""
+        return doubles(self.looks)
+
+    @property
+    def double_seconds(self) -> float:
+        return sum(double.seconds for double in self.doubles)
+
+    @property
+    def blind(self) -> dict[str, int]:
+        """In how many looks a node could not be seen: name -> number, without those that always could."""
+        return dict(Counter(name for look in self.looks for name in look.unknown))
+
+    @property
+    def looks(self) -> list[Look]:
+        """Every look at all nodes, in order."""
+        if self.sightings is None:
+            raise UsageError("the probe looks who holds the address", "it only asked for pages", "Probe(lab, holders=True)")
+        return self.sightings.looks
+
     def _work(self) -> None:
-        while not self._stop.is_set():
-            sent = time.monotonic()
-            node = ask(self.url, self.timeout)
-            done = time.monotonic()
-            self.samples.append(Sample(sent - self._zero, done - self._zero, node))
-            self._stop.wait(max(0.0, self.every - (done - sent)))
+        at_once = int(seconds(self.timeout) / self.every) + 1  # while nobody answers, so many wait for their end
+        with ThreadPoolExecutor(at_once) as pool:
+            while not self._stop.is_set():
+                begun = time.monotonic()
+                pool.submit(self._ask)
+                self._stop.wait(max(0.0, self.every - (time.monotonic() - begun)))
+
+    def _ask(self) -> None:
+        sent = time.monotonic()
+        node, answered = fetch(self.url, self.timeout)
+        sample = Sample(sent - self.zero, time.monotonic() - self.zero, node, answered and node is None)
+        with self._lock:
+            insort(self.samples, sample, key=lambda one: one.sent)
 
 
 def ask(url: str, timeout: float = 0.5) -> str | None:
     """Which node's page is served at `url`: its name, or None when there is no good answer."""
+    return fetch(url, timeout)[0]
+
+
+def fetch(url: str, timeout: float) -> tuple[str | None, bool]:
+    """(the node whose page is served, or None when there is no good answer; was there any answer)."""
     try:  # verify: without TLS there is nothing to verify, and loading certificates takes 30 ms a client
         with httpx.Client(timeout=seconds(timeout), trust_env=False, verify=False) as client:
             response = client.get(url)
     except httpx.HTTPError:
-        return None
+        return None, False
     found = PAGE.search(response.text) if response.status_code == 200 else None
-    return found.group() if found else None
+    return (found.group() if found else None), True
 
 
 def listens(address: object, port: int, timeout: float = 0.5) -> bool:

@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from halab.errors import UsageError
 
 PREFIX = "HALAB_"
+#: There when the kernel has a datapath for Open vSwitch.
+OVS_MODULE = Path("/sys/module/openvswitch")
 #: Set by halab itself for the processes that it starts inside the lab host.
 INTERNAL = {"HALAB_DESK", "HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
 
@@ -124,9 +126,23 @@ class Settings(BaseSettings):
     def identity(self, k: int) -> Identity:
         return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
 
+    @property
+    def datapath(self) -> str:
+        """Open vSwitch's (ovs-vswitchd.conf.db(5)): `system` where the kernel has its module, else `netdev`, which needs none."""
+        return "system" if OVS_MODULE.exists() else "netdev"
+
     def slowed(self, factor: float) -> "Settings":
         """The same with all waits longer by that factor, within what a scale may be."""
         return self.model_copy(update={"timeout_scale": min(self.timeout_scale * factor, 100)})
+
+    @property
+    def names(self) -> dict[str, object]:
+        """The settings by the names that the shell of a cell and the advice of a check have for them."""
+        return {
+            "BRIDGE": self.bridge, "GATEWAY": self.host_address, "SUBNET": self.subnet,
+            "PREFIX": str(self.host_address).rpartition(".")[0], "OUTSIDE": self.outside_address, "VIP": self.virtual_ip,
+            "NODES": " ".join(node.name for node in self.identities), "BRIDGE_TYPE": self.bridge_type, "DATAPATH": self.datapath,
+        }  # fmt: skip
 
     @property
     def folder(self) -> Path:

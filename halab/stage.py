@@ -14,6 +14,7 @@ from halab.errors import DeadlinePassed, LabError, StudentError
 from halab.expect import attempt, describe
 from halab.lab import Lab, Sight, current
 from halab.node import Node
+from halab.probe import ask
 from halab.wait import eventually
 
 
@@ -32,6 +33,14 @@ def begin(chapter: str, name: str | None = None, *, engine: str | None = None, n
             way = f'halab.reset("{chapter}") in a cell here (a minute or two), or go back to chapter {number:02d}'
             raise NotThere(f"chapter {chapter} begins with {what}", describe(passed.seen), way) from None
     return lab
+
+
+def reached(lab: Lab) -> int:
+    """The number of the last chapter whose result this lab has, with those of all before it; 0: none."""
+    for number, (_, look) in enumerate(STAGES):
+        if look(lab):
+            return number
+    return len(STAGES)
 
 
 def reset(chapter: str) -> None:
@@ -81,9 +90,21 @@ def _not_held_once(lab: Lab) -> dict[str, Sight]:
     return {} if sorted(seen.values()).count(Sight.HELD) == 1 else seen
 
 
+def _not_served(lab: Lab) -> dict[str, object]:
+    holder, server = lab.holder(), ask(f"http://{lab.virtual_ip}/")
+    return {} if holder and holder == server else {"the page names": server, "the address is on": holder}
+
+
+def _unlimited(lab: Lab) -> dict[str, object]:
+    limit = pacemaker.meta(pacemaker.cib(lab.nodes[0]), "WebSite").get("migration-threshold")
+    return {} if limit else {"migration-threshold": limit}
+
+
 STAGES: tuple[tuple[str, Callable[[Lab], dict]], ...] = (
     ("nodes that all answer", _silent),
     ("a membership of all nodes in corosync", _apart),
     ("all nodes online and ready in pacemaker", _unready),
     ("the virtual IP on one node", _not_held_once),
+    ("the page at the virtual IP served by its holder", _not_served),
+    ("a migration threshold for the service", _unlimited),
 )

@@ -94,6 +94,28 @@ def simulate(node: Node, cib: ElementTree.Element, *options: str) -> Transition:
     return parse_graph(result.stdout)
 
 
+# -- what was decided -----------------------------------------------------------------------------------
+
+#: Where the scheduler keeps what it knew at each decision: CIBs, compressed (pacemaker-schedulerd(7)).
+RECORDS = "/var/lib/pacemaker/pengine"
+
+
+def recorded(dc: Node, count: int = 10) -> list[ElementTree.Element]:
+    """The CIBs of that DC's last decisions, the newest first: what it knew, each time. Raises StudentError."""
+    names = dc.check_output("ls -t %s/pe-*.bz2 | head -n %s", RECORDS, count).split()
+    return [ElementTree.fromstring(dc.check_output("bzcat %s", name)) for name in names]
+
+
+def decision(dc: Node, resource: str, task: str = "start") -> tuple[ElementTree.Element, Transition]:
+    """The newest decision of that DC in which this was to be done with the resource: what it knew, and what follows
+    from it. Raises StudentError when none of the last ones is such."""
+    for cib in recorded(dc):
+        done = simulate(dc, cib)
+        if any((op.resource, op.task) == (resource, task) for op in done.operations):
+            return cib, done
+    raise StudentError(f"a recorded decision to {task} {resource}", f"none among the last ones on {dc.name}", f"ls -t {RECORDS}")
+
+
 # -- a CIB that is a little different -----------------------------------------------------------------
 
 
@@ -115,6 +137,47 @@ def only_on(cib: ElementTree.Element, resource: str, name: str) -> ElementTree.E
         if (uname := other.get("uname", "")) != name:
             ban = {"id": f"what-if-{resource}-{uname}", "rsc": resource, "node": uname, "score": "-INFINITY"}
             ElementTree.SubElement(constraints, "rsc_location", ban)
+    return changed
+
+
+def default(cib: ElementTree.Element, name: str, value: str) -> ElementTree.Element:
+    """The CIB with that default of all resources (rsc_defaults), in a set that goes before all others."""
+    changed = copy.deepcopy(cib)
+    configuration = changed.find("./configuration")
+    assert configuration is not None
+    section = configuration.find("rsc_defaults")
+    if section is None:
+        section = ElementTree.SubElement(configuration, "rsc_defaults")
+    meta = ElementTree.SubElement(section, "meta_attributes", {"id": f"what-if-{name}", "score": "INFINITY"})
+    ElementTree.SubElement(meta, "nvpair", {"id": f"what-if-{name}-value", "name": name, "value": value})
+    return changed
+
+
+def liked(cib: ElementTree.Element, resource: str, name: str, score: int) -> ElementTree.Element:
+    """The CIB with a favourite node for that resource."""
+    changed = copy.deepcopy(cib)
+    constraints = changed.find("./configuration/constraints")
+    assert constraints is not None
+    like = {"id": f"what-if-{resource}-likes", "rsc": resource, "node": name, "score": str(score)}
+    ElementTree.SubElement(constraints, "rsc_location", like)
+    return changed
+
+
+def forgetful(cib: ElementTree.Element) -> ElementTree.Element:
+    """The CIB without the last failures in its history. A clean-up leaves a successful probe there, whose digest an injected
+    failure takes over: the scheduler then believes that the parameters changed since, and clears the fail count."""
+    changed = copy.deepcopy(cib)
+    for resource in changed.iterfind(".//lrm_resource"):
+        for op in resource.findall("lrm_rsc_op"):
+            if op.get("id", "").endswith("_last_failure_0"):
+                resource.remove(op)
+    return changed
+
+
+def without_quorum(cib: ElementTree.Element) -> ElementTree.Element:
+    """The CIB of a partition that has no quorum."""
+    changed = copy.deepcopy(cib)
+    changed.set("have-quorum", "0")
     return changed
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from halab import corosync, pacemaker
 from halab.errors import StudentError
-from halab.lab import Lab
+from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import Probe
 from halab.wait import eventually
@@ -55,6 +55,20 @@ def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) ->
 def served(probe: Probe, *, by: Node | None = None, other_than: Node | None = None) -> str:
     """The client outside gets a page: the name of the node that it comes from."""
     return _found(lambda: probe.now, _wanted(by, other_than), "failover", f"a page at {probe.url}{_words(by, other_than)}")
+
+
+def silent(probe: Probe) -> None:
+    """The client outside gets no page any more: three times in a row."""
+    eventually(lambda: [s.node for s in probe.samples[-3:]], lambda last: last == [None] * 3, within="failover", what="no page any more")
+
+
+def twice(lab: Lab) -> list[str]:
+    """Two nodes hold the virtual IP, seen from outside: their names."""
+
+    def held() -> list[str]:
+        return [name for name, sight in lab.holders().items() if sight is Sight.HELD]
+
+    return eventually(held, lambda names: len(names) == 2, within="failover", what=f"two nodes hold {lab.virtual_ip}")
 
 
 def failed(node: Node, times: int) -> tuple[str, ...]:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from halab.errors import HalabError, StudentError, Unreachable
+from halab.errors import HalabError, HostKeyRefused, StudentError, Unreachable
 from halab.expect import describe
-from halab.lab import current
-from halab.magics import names
+from halab.lab import Lab, current
 
 
 class Overrun(BaseException):
@@ -24,7 +23,7 @@ def of(item: pytest.Item, call: pytest.CallInfo) -> tuple[str, float, str]:
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
         return "skipped", 0, str(error.msg)
-    if isinstance(error, Unreachable) and (faults := _cut_off()):
+    if isinstance(error, (Unreachable, HostKeyRefused)) and (faults := _cut_off()):
         return "skipped", 0, f"needs the network of chapter 01: {describe(faults)}"
     if isinstance(error, (StudentError, pytest.fail.Exception)) or (isinstance(error, AssertionError) and _own(item, call)):
         return "failed", getattr(error, "share", 0), str(error)
@@ -36,15 +35,25 @@ def of(item: pytest.Item, call: pytest.CallInfo) -> tuple[str, float, str]:
 
 
 def _cut_off() -> dict[str, str]:
-    """What the student did to the bridge, the cables or a node's own interface, when a node can't be reached."""
+    """What the student did to the bridge, the cables, addresses or a node's own interface or sshd, when a node can't be reached."""
     try:
         lab = current()
         running = [node for node in lab if node.state == "running"]
         places = {node.name: (node.seen_addresses or {}).get(str(node.address)) for node in running}
         own = {name: f"its address {place or 'is missing'}" for name, place in places.items() if not place or not place.up}
-        return own | lab.network.faults(places)
+        deaf = {node.name: "sshd does not run" for node in running if lab.engine.runs(node.identity, "sshd") is False}
+        return deaf | own | _taken(lab) | lab.network.faults(places)
     except HalabError:
         return {}
+
+
+def _taken(lab: Lab) -> dict[str, str]:
+    """The nodes whose address the host or another node holds as well: who asks for them may meet the wrong machine."""
+    held = {"the host": lab.network.addresses} | {node.name: node.seen_addresses or {} for node in lab}
+    return {
+        node.name: f"its address {node.address} is on {name} too"
+        for node in lab for name, addresses in held.items() if name != node.name and str(node.address) in addresses
+    }  # fmt: skip
 
 
 def _own(item: pytest.Item, call: pytest.CallInfo) -> bool:
@@ -62,6 +71,6 @@ def advice(mark: dict, failures: int) -> list[str]:
 
 def _spelt(line: str) -> str:
     """The advice with the lab's values for $VIP and its like, which only the cells of a chapter know."""
-    for name, value in names(current()).items():
+    for name, value in current().settings.names.items():
         line = line.replace(f"${name}", str(value))
     return line

@@ -4,8 +4,10 @@ A cluster is eventually consistent: a single look proves nothing in either direc
 waits in this project goes through `eventually` or `stays`, on the monotonic clock.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ from halab.errors import DeadlinePassed
 from halab.settings import load
 
 T = TypeVar("T")
+SCALE = "HALAB_TIMEOUT_SCALE"
 
 #: Seconds a state may take to appear, by name; multiplied by HALAB_TIMEOUT_SCALE.
 #: membership and failover follow corosync.conf(5): token + consensus after a loss, with room for
@@ -28,6 +31,9 @@ WAITS = {
     "failover": 90.0,
     "http": 20.0,
 }
+
+#: How much of a named wait a check waits: it looks at what stands already, and whoever left something out waits for the answer.
+IMPATIENCE = 0.4
 
 
 def seconds(within: str | float) -> float:
@@ -74,3 +80,15 @@ def stays(look: Callable[[], T], holds: Callable[[T], object] = bool, *, samples
             return value
         Event().wait(every)
     raise ValueError("samples must be at least 1")
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Within a check that injects a fault: waits of their full length. What was broken takes the time that it takes."""
+    before = os.environ.get(SCALE)
+    os.environ[SCALE] = str(seconds(1) / IMPATIENCE)
+    try:
+        yield
+    finally:
+        os.environ.pop(SCALE)
+        os.environ |= {SCALE: before} if before is not None else {}

@@ -9,6 +9,7 @@ owns the lab, as the source's `#` prompt on the host does. Who may use it may do
 machine; the same holds for libvirtd's socket. One JSON object a line each way:
 
     {"argv": […], "input": base64, "timeout": s}  ->  {"status": n, "stdout": text, "stderr": text}
+    {"argv": […], "talk": true}  ->  what the program prints; the connection is its stdin and stdout
 """
 
 import base64
@@ -36,24 +37,14 @@ FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
 PRIVATE = ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
 #: With an uplink, the descriptor of the machine's own network, for the one program that speaks there.
 MACHINE = 9
-#: What answers names for slirp4netns(1), and the translation on the way there.
-RESOLVER = "10.0.2.3"
-UPLINK_RULES = """
-table ip uplink {
-  chain postrouting {
-    type nat hook postrouting priority srcnat
-    oifname "uplink" masquerade
-  }
-}
-"""
 
 
 def main() -> None:
     match sys.argv[2:]:
         case ["hold", *lock]:
             hold(*map(int, lock))
-        case [("libvirtd" | "openvswitch") as gone]:  # `halab up` mends a lab host whose daemon is gone
-            getattr(Daemons(FOLDER, _settings()), gone)()
+        case ["mend"]:
+            mend()
         case _:
             reap()
 
@@ -94,7 +85,7 @@ def serve() -> None:
     if settings.bridge_type == "openvswitch":
         daemons.openvswitch()
     _outside_world(settings, daemons)
-    daemons.spawn("packages", sys.executable, "-m", "http.server", "80", "-d", about["image"] + "/repo")
+    daemons.packages(about["image"])
     if settings.engine == "lxc":
         idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
     path = settings.socket
@@ -111,6 +102,22 @@ def _about() -> dict:
 
 def _settings() -> Settings:
     return Settings(**_about()["settings"])
+
+
+def mend() -> None:
+    """Start again those of the daemons that are gone: the nodes survive them."""
+    from halab.probe import listens
+
+    about, settings = _about(), _settings()
+    daemons = Daemons(FOLDER, settings)
+    if not run_here("virsh", "version", timeout=10).ok:
+        daemons.libvirtd()
+    if settings.bridge_type == "openvswitch" and not run_here("ovs-appctl", "--timeout=5", "version", timeout=10).ok:
+        daemons.openvswitch()
+    if not listens("127.0.0.1", 80):
+        daemons.packages(about["image"])
+    if not all(listens(settings.outside_address, port) for port in (80, 53)):
+        daemons.outside()
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
@@ -130,7 +137,11 @@ class Handler(socketserver.StreamRequestHandler):
         if uid not in self.server.allowed:
             return
         for line in self.rfile:
-            self.wfile.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+            request = json.loads(line)
+            if request.get("talk"):
+                subprocess.run(request["argv"], stdin=self.connection, stdout=self.connection, start_new_session=True, check=False)
+                return
+            self.wfile.write(json.dumps(_answer(request)).encode() + b"\n")
 
 
 def _answer(request: dict) -> dict:
@@ -175,13 +186,9 @@ def _outside_world(settings: Settings, daemons: Daemons) -> None:
     """
     for line in filter(None, map(str.strip, commands.splitlines())):
         _run(*line.split())
-    into = ("ip", "netns", "exec", "outside", sys.executable, "-m", "halab.outside")
-    daemons.spawn("outside", *into, str(settings.outside_address), *([RESOLVER] if settings.uplink else []))
+    daemons.outside()
     if settings.uplink:
-        _run("ip", "netns", "exec", "outside", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-        subprocess.run(["ip", "netns", "exec", "outside", "nft", "-f", "-"], input=UPLINK_RULES, text=True, check=True)
-        slirp = "slirp4netns", "--configure", "--disable-host-loopback", "--netns-type=path", "/run/netns/outside", "uplink"
-        daemons.spawn("uplink", "nsenter", f"--net=/proc/self/fd/{MACHINE}", *slirp, inherits=(MACHINE,))
+        daemons.uplink(MACHINE)
 
 
 def _run(*argv: str) -> None:

@@ -1,4 +1,4 @@
-"""The chain on a real lab: five chapters to their graded end, and what the grade says when the cluster is broken.
+"""The chain on a real lab: the chapters to their graded end, and what the grade says when the cluster is broken.
 
 The tests share one lab and run in this order; each leaves the cluster as it found it.
 """
@@ -15,9 +15,12 @@ import pytest
 from halab import chain
 from halab.command import Result
 from halab.wait import eventually
+from tests import mutants
 from tests.live.livelab import Live, finish, labs
 
-CHAPTERS = chain.chapters()
+CHAPTERS = chain.pick(None, "05")
+#: The rest: drills, and fencing. They take minutes.
+LATER = chain.chapters()[len(CHAPTERS) :]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def ran() -> Iterator[tuple[Live, Result, Path]]:
     """A lab on which the whole chain ran, what the command said, and the run's folder."""
     with labs() as make:
         live = make()
-        result = live.halab("run", timeout=900)
+        result = live.halab("run", "--to", CHAPTERS[-1], timeout=900)
         yield live, result, (chain.RUNS / "latest").resolve()
 
 
@@ -54,7 +57,7 @@ def test_every_chapter_passes(ran: tuple[Live, Result, Path]) -> None:
 
 def test_broken_in_other_ways_every_day_the_checks_notice_exactly_that(live: Live) -> None:
     """A part of `make mutants`, another one each day."""
-    done = live.halab("exec", "--", sys.executable, "-m", "tests.mutants", "--some", "10", timeout=900)
+    done = live.halab("exec", "--", sys.executable, "-m", "tests.mutants", "--stage", "05", "--some", "10", timeout=900)
     assert done.ok, done.stdout + done.stderr
 
 
@@ -132,6 +135,30 @@ def test_a_daemon_of_the_lab_that_is_gone_is_an_error_and_no_verdict_on_the_stud
     assert verdicts(live, tmp_path, "01")[0] == 0
 
 
+@pytest.mark.parametrize("chapter", LATER)
+def test_the_later_chapters_go_on_from_there_and_their_checks_notice_what_is_broken(live: Live, chapter: str) -> None:
+    """One mutant of each, another one each day: their checks inject faults, and take a minute each time."""
+    done = live.halab("run", "--from", chapter, "--to", chapter, timeout=900)
+    assert done.ok, done.stdout + done.stderr
+    report = json.loads((chain.RUNS / "latest" / "report.json").read_text())
+    assert {c["verdict"] for found in report["chapters"] for c in found["checks"]} == {"passed"}
+    if chapter[:2] in mutants.stages():
+        done = live.halab("exec", "--", sys.executable, "-m", "tests.mutants", "--stage", chapter[:2], "--some", "1", timeout=900)
+        assert done.ok, done.stdout + done.stderr
+
+
+def test_a_server_of_the_lab_that_is_gone_is_an_error_too_and_up_starts_it_again(live: Live, tmp_path: Path) -> None:
+    for server, check in {"halab[.]outside": "way_out", "http[.]server": "packages"}.items():
+        assert live.lab.host.run(f"kill -KILL $(pgrep -f {server})").ok
+        eventually(lambda: not live.lab.host.run(f"pgrep -f {server}").ok, within=10, what="it is gone")  # noqa: B023
+        code, found = verdicts(live, tmp_path, "01")
+        assert code == 3
+        assert found[f"01-environment/{check}"] == "error"
+        assert "failed" not in found.values(), found
+        assert live.halab("up").ok
+    assert verdicts(live, tmp_path, "01")[0] == 0
+
+
 def test_a_run_killed_in_the_middle_of_a_chapter_leaves_a_lab_that_can_be_used_again(live: Live, tmp_path: Path) -> None:
     before = (chain.RUNS / "latest").resolve()
     run = live.start("run", "--from", "01", "--to", "02")
@@ -181,7 +208,7 @@ def test_twice_from_nothing_the_verdicts_are_the_same(new_lab: Callable[..., Liv
     seen = []
     for _ in range(2):
         live = new_lab()
-        assert live.halab("run", timeout=900).ok
+        assert live.halab("run", timeout=1800).ok
         report = json.loads((chain.RUNS / "latest" / "report.json").read_text())
         seen.append([(c["id"], c["verdict"], c["points"]) for chapter in report["chapters"] for c in chapter["checks"]])
         live.close()

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from halab.lab import Lab
-from tests.mutants import AFTER_APACHE, AFTER_WEB, holder, mutant, road, spare
-from tests.mutants.pacemaker import configured
+from tests.mutants import AFTER_APACHE, AFTER_WEB, everywhere, holder, mutant, road, spare
+from tests.mutants.pacemaker import configured, settled
+from tests.mutants.virtual_ip import IGNORE
 
 PAGE = "/var/www/html/index.html"
 
@@ -202,3 +203,30 @@ def a_third_resource(lab: Lab) -> Iterator[None]:
     """A resource of an earlier try still runs."""
     with configured(lab, "crm configure primitive Try ocf:pacemaker:Dummy"):
         yield
+
+
+@mutant("05/recovers")
+def a_dead_apache_is_ignored(lab: Lab) -> Iterator[None]:
+    """WebSite's monitor says `on-fail=ignore`: a dead Apache stays dead."""
+    with configured(lab, IGNORE % "1min"):
+        yield
+
+
+@mutant("05/every_node_could_serve")
+def a_spare_that_serves_itself(lab: Lab) -> Iterator[None]:
+    """A spare's Apache listens on 127.0.0.1 only: after the next failover nobody outside gets a page."""
+    spare(lab).check_output("sed -i 's/^Listen 80$/Listen 127.0.0.1:80/' /etc/apache2/ports.conf")
+    yield
+    spare(lab).check_output("sed -i 's/^Listen 127.0.0.1:80$/Listen 80/' /etc/apache2/ports.conf")
+
+
+@road
+def apache_on_the_address(lab: Lab) -> Iterator[None]:
+    """Apache listens on the virtual IP only, and its status is asked there."""
+    everywhere(lab, "sed -i 's/^Listen 80$/Listen %s:80/' /etc/apache2/ports.conf" % lab.virtual_ip)
+    status = f"crm_resource --resource WebSite --set-parameter statusurl --parameter-value http://{lab.virtual_ip}/server-status"
+    with configured(lab, status, "crm_resource --restart --resource WebSite"):
+        yield
+    everywhere(lab, "sed -i 's/^Listen .*:80$/Listen 80/' /etc/apache2/ports.conf")
+    lab.nodes[0].check_output("crm_resource --restart --resource WebSite")
+    settled(lab)

@@ -18,6 +18,7 @@ from tests.mutants import (
     AFTER_WEB,
     everywhere,
     mutant,
+    road,
     spare,
 )
 
@@ -203,9 +204,52 @@ def names_exchanged(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("02/starts_at_boot")
-def corosync_not_enabled(lab: Lab) -> Iterator[None]:
-    """corosync runs, but does not start at boot on one node."""
+@mutant("02/starts_at_boot 03/starts_at_boot")
+def nothing_enabled(lab: Lab) -> Iterator[None]:
+    """The cluster runs, and does not start at boot on one node."""
+    spare(lab).check_output("systemctl -q disable corosync pacemaker")
+    yield
+    spare(lab).check_output("systemctl -q enable corosync pacemaker")
+
+
+@road
+def pacemaker_brings_corosync(lab: Lab) -> Iterator[None]:
+    """corosync is not enabled; pacemaker is, and requires it."""
     spare(lab).check_output("systemctl -q disable corosync")
     yield
     spare(lab).check_output("systemctl -q enable corosync")
+
+
+@mutant("02/in_force")
+def the_file_forgot_the_provider(lab: Lab) -> Iterator[None]:
+    """The file was written anew without `provider`, and nobody restarted: after the next boot nothing has quorum."""
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i /provider:/d {FILE}")
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}")
+
+
+@mutant("02/in_force")
+def the_file_forgot_the_cipher(lab: Lab) -> Iterator[None]:
+    """The file was written anew without encryption, and nobody restarted: the first node that boots will be alone."""
+    everywhere(lab, f"cp {FILE} /root/before.conf; sed -i /crypto_/d {FILE}")
+    yield
+    everywhere(lab, f"cp /root/before.conf {FILE}")
+
+
+@mutant("", warns="02/key_in_force")
+def a_new_key_that_nobody_read(lab: Lab) -> Iterator[None]:
+    """A new key was made and copied to all, and corosync goes on with the old one: the first that restarts will be alone."""
+    everywhere(lab, f"cp -p {KEY} /root/authkey")
+    lab.nodes[0].check_output("corosync-keygen > /dev/null")
+    new = lab.nodes[0].get(KEY)
+    for node in lab.nodes[1:]:
+        node.put(new, KEY, 0o400)
+    yield
+    everywhere(lab, f"cp -p /root/authkey {KEY}")
+
+
+@mutant("02/consensus")
+def a_hasty_token(lab: Lab) -> Iterator[None]:
+    """A token of 250 ms, to be quick: a third node adds 650 ms, and it looks harmless."""
+    with reloaded(lab, "s/token: .*/token: 250/"):
+        yield

@@ -51,7 +51,7 @@ def a_cable_pulled(lab: Lab) -> Iterator[None]:
 
 
 @mutant(
-    fails="01/running 02/service 03/service 04/resource 04/agreement 04/all_ready 04/no_failures 04/no_orphans 04/no_cores "
+    fails="01/running 02/service 03/service 04/resource 04/not_at_boot 04/agreement 04/all_ready 04/no_failures 04/no_orphans 04/no_cores "
     "05/resource 05/agreement 05/all_ready 05/no_failures 05/no_orphans 05/no_cores 05/systemd_lets_go 05/pages_differ "
     "05/every_node_could_serve",
     skips=f"01/plugged 01/addresses {AFTER_ADDRESSES} {AFTER_COROSYNC} {AFTER_PACEMAKER} {AFTER_IP} {AFTER_WEB}",
@@ -193,3 +193,54 @@ def no_repository(lab: Lab) -> Iterator[None]:
     node.put("", "/etc/apt/sources.list")
     yield
     node.put(text, "/etc/apt/sources.list")
+
+
+@mutant("01/bridge 04/one_holder_each 05/one_holder_each 05/page", "01/plugged")
+def the_address_on_the_host(lab: Lab) -> Iterator[None]:
+    """`%%host` instead of `%%node`: the virtual IP was added to the bridge, and the host answers itself."""
+    address, bridge = f"{lab.virtual_ip}/24", lab.settings.bridge
+    lab.host.check_output("ip addr add %s dev %s", address, bridge)
+    yield
+    lab.host.check_output("ip addr del %s dev %s", address, bridge)
+
+
+@mutant("01/names", "01/each_reaches_each")
+def hosts_overwritten(lab: Lab) -> Iterator[None]:
+    """One node's /etc/hosts was written with `>` instead of `>>`: localhost is gone."""
+    node, text = spare(lab), spare(lab).get("/etc/hosts")
+    node.check_output("sed -i /localhost/d /etc/hosts")
+    yield
+    node.put(text, "/etc/hosts")
+
+
+@mutant("01/resolver")
+def a_name_in_hosts(lab: Lab) -> Iterator[None]:
+    """The name that the check asks for stands in /etc/hosts, and no name server does anywhere."""
+    node = spare(lab)
+    hosts, servers = node.get("/etc/hosts"), node.get("/etc/resolv.conf")
+    node.check_output("echo %s www.example.org >> /etc/hosts; : > /etc/resolv.conf", lab.settings.outside_address)
+    yield
+    node.put(hosts, "/etc/hosts")
+    node.put(servers, "/etc/resolv.conf")
+
+
+@mutant("01/resolver")
+def a_silent_name_server(lab: Lab) -> Iterator[None]:
+    """A name server that does not exist stands above the right one: every answer comes seconds late."""
+    node, text = spare(lab), spare(lab).get("/etc/resolv.conf")
+    node.put(f"nameserver {lab.settings.subnet[77]}\n".encode() + text, "/etc/resolv.conf")
+    yield
+    node.put(text, "/etc/resolv.conf")
+
+
+@mutant("", skips=ASKING)
+def ssh_switched_off(lab: Lab) -> Iterator[None]:
+    """sshd was stopped on a node: nobody can look into it, and that is no fault of the lab's."""
+    node = spare(lab)
+    with node.console() as console:
+        console.run("systemctl stop ssh")
+    node.close()
+    yield
+    with node.console() as console:
+        console.run("systemctl start ssh")
+    node.wait_for_ssh()

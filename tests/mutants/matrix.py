@@ -2,9 +2,10 @@
 
     python -m tests.mutants.matrix [--labs N] [--table FILE] [--record]
 
-Each lab runs the chapters, its healthy cluster is graded again and again, then every mutant of its share is
-tried. Ends with 1 when one was not noticed as declared, when nothing kills a check, or when a mutant kills
-nothing and is no right way to the same state; the table is written after a run without any of these.
+Each lab runs the chapters up to a stage, its healthy cluster is graded again and again, every mutant of its share
+of that stage is tried, and so on with the next stage. Ends with 1 when one was not noticed as declared, when
+nothing kills a check, or when a mutant kills nothing and is no right way to the same state; the table is written
+after a run without any of these.
 """
 
 import argparse
@@ -13,14 +14,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from halab import chain
-from halab.report import Report
-from tests.mutants import MUTANTS, ROADS
+from halab.report import LabFacts, Report
+from tests import listing
+from tests.mutants import FIRST, MUTANTS, ROADS, of, stages
 
-#: How often each lab's healthy cluster is graded; no check may flicker.
-HEALTHY = 20
+#: How often each lab's healthy cluster is graded at a stage; no check may flicker. From 06 on they inject faults.
+HEALTHY = {"05": 20, "06": 3, "07": 3}
 
 
 def shares(names: list[str], labs: int) -> list[list[str]]:
@@ -28,22 +31,34 @@ def shares(names: list[str], labs: int) -> list[list[str]]:
     return [names[k::labs] for k in range(labs)]
 
 
-def tried(lab: str, words: list[str]) -> int:
-    """Run the chapters on a lab of this name, then `tests.mutants` with these words; the exit status."""
+def tried(lab: str, work: dict[str, list[str]], options: list[str]) -> int:
+    """On a lab of this name: stage by stage the chapters up to it, then its mutants; the worst exit status."""
     env = {**os.environ, "HALAB_NAME": lab}
 
     def halab(*argv: str) -> int:
         return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, check=False).returncode
 
+    first, worst = "01", 0
     try:
-        return halab("run") or halab("exec", "--", sys.executable, "-m", "tests.mutants", "--healthy", str(HEALTHY), *words)
+        for stage, names in work.items():
+            mutants = [sys.executable, "-m", "tests.mutants", "--stage", stage, "--healthy", str(HEALTHY[stage]), *options, *names]
+            if code := halab("run", "--from", first, "--to", stage):
+                return code
+            worst = max(worst, halab("exec", "--", *mutants)) if names else worst
+            first = f"{int(stage) + 1:02d}"
+        return worst
     finally:
         halab("down")
 
 
+def dealt(labs: int) -> list[dict[str, list[str]]]:
+    """For each lab, stage -> the names of its share."""
+    return [{stage: shares(of(stage), labs)[k] for stage in stages()} for k in range(labs)]
+
+
 def unkilled(checks: list[str]) -> list[str]:
     """Checks that no mutant turns red."""
-    return [check for check in checks if not any(check in one.fails for one in MUTANTS.values())]
+    return [check for check in checks if not any(check in one.fails | one.warns for one in MUTANTS.values())]
 
 
 def toothless() -> list[str]:
@@ -51,25 +66,21 @@ def toothless() -> list[str]:
     return [name for name, one in MUTANTS.items() if not one.expected and name not in ROADS]
 
 
-def table(report: Report) -> str:
+def table(lab: LabFacts, checks: list[str]) -> str:
     """The matrix as Markdown: what kills each check, and what each mutant is."""
-    lab = report.lab
     versions = ", ".join(f"{name} {lab.versions[name]}" for name in ("corosync", "pacemaker"))
-    killers = {check: ", ".join(m.name for m in MUTANTS.values() if check in m.fails) for check in ids(report)}
+    killers = {check: ", ".join(m.name for m in MUTANTS.values() if check in m.fails | m.warns) for check in checks}
     return "\n".join([
         "# Checks by mutants", "",
         f"{date.today()}, engine {lab.engine}, {lab.release}, {versions}: {len(MUTANTS)} changes to a running cluster. Each of "
         f"{len(MUTANTS) - len(ROADS)} mutants was noticed by exactly the checks named here; {len(ROADS)} other right ways to the same "
-        f"state cost nothing; the healthy cluster was graded {HEALTHY} times. `make mutants` makes this table.",
+        f"state cost nothing; the healthy cluster was graded {HEALTHY[FIRST]} times at the end of chapter 05, {HEALTHY['06']} times after "
+        "each later one. `make mutants` makes this table.",
         "", "| check | killed by |", "|---|---|", *(f"| {check} | {names} |" for check, names in killers.items()),
         "", "| mutant | what somebody did |", "|---|---|",
         *(f"| {m.name} | {m.mistake} |" for m in MUTANTS.values() if m.name not in ROADS),
         "", "| other right way | what somebody did |", "|---|---|", *(f"| {name} | {MUTANTS[name].mistake} |" for name in ROADS), "",
     ])  # fmt: skip
-
-
-def ids(report: Report) -> list[str]:
-    return [check.id for chapter in report.chapters for check in chapter.checks]
 
 
 def main() -> int:
@@ -78,15 +89,14 @@ def main() -> int:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--record", action="store_true", help="keep the wording as golden: then read it")
     asked = parser.parse_args()
-    work = shares(list(MUTANTS), asked.labs)
+    names = [f"mutants{k}" for k in range(1, asked.labs + 1)]
     with ThreadPoolExecutor(asked.labs) as pool:
-        words = [["--record"] * asked.record + share for share in work]
-        codes = list(pool.map(tried, [f"mutants{k}" for k in range(1, asked.labs + 1)], words))
-    report = Report.load(chain.RUNS / "latest" / "report.json")
-    loose = [f"nothing kills {check}" for check in unkilled(ids(report))] + [f"{name} kills nothing" for name in toothless()]
+        codes = list(pool.map(partial(tried, options=["--record"] * asked.record), names, dealt(asked.labs)))
+    checks = listing.ids()
+    loose = [f"nothing kills {check}" for check in unkilled(checks)] + [f"{name} kills nothing" for name in toothless()]
     print(*loose, sep="\n")
     if not any(codes) and not loose and asked.table:
-        asked.table.write_text(table(report))
+        asked.table.write_text(table(Report.load(chain.RUNS / "latest" / "report.json").lab, checks))
     return max([*codes, bool(loose)])
 
 

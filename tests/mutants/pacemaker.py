@@ -125,3 +125,10 @@ def a_daemon_dumped_core(lab: Lab) -> Iterator[None]:
     node.put("", core)
     yield
     node.check_output("rm %s", core)
+
+
+@mutant("03/online", AFTER_ONLINE)
+def a_ghost(lab: Lab) -> Iterator[None]:
+    """A node that never was stands in the configuration: with fencing it would be fenced at every start."""
+    with configured(lab, 'cibadmin --create --scope nodes --xml-text \'<node id="44" uname="pacemaker44"/>\''):
+        yield

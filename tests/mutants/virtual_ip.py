@@ -6,6 +6,11 @@ from halab.lab import Lab
 from tests.mutants import AFTER_ADDRESSES, AFTER_APACHE, AFTER_FAILURES, AFTER_HOLDER, AFTER_IP, holder, mutant, road, spare
 from tests.mutants.pacemaker import configured, lying, settled
 
+#: A monitor of that interval is told to do nothing about what it finds.
+IGNORE = (
+    """cibadmin --query --scope resources | sed 's/interval="%s"/& on-fail="ignore"/' | cibadmin --replace --scope resources --xml-pipe"""
+)
+
 
 @mutant("04/resource 05/order", AFTER_IP)
 def nobody_watches_the_address(lab: Lab) -> Iterator[None]:
@@ -154,3 +159,29 @@ def an_orphan(lab: Lab) -> Iterator[None]:
     settled(lab)
     lab.nodes[0].check_output("crm_resource --cleanup")
     settled(lab)
+
+
+@mutant("04/not_at_boot")
+def the_address_at_boot(lab: Lab) -> Iterator[None]:
+    """The virtual IP was "made permanent" in a node's file: after its next boot two nodes hold it."""
+    node, file = spare(lab), "/etc/network/interfaces"
+    text = node.get(file)
+    node.put(text + f"auto eth0:0\niface eth0:0 inet static\n  address {lab.virtual_ip}/24\n".encode(), file)
+    yield
+    node.put(text, file)
+
+
+@mutant("04/well_placed")
+def the_holder_has_it_twice(lab: Lab) -> Iterator[None]:
+    """Added by hand where the cluster added it as well, with another prefix: the agent will remove only its own."""
+    node = holder(lab)
+    node.check_output("ip addr add %s/32 dev eth0", lab.virtual_ip)
+    yield
+    node.check_output("ip addr del %s/32 dev eth0", lab.virtual_ip)
+
+
+@mutant("04/recovers 05/order")
+def a_lost_address_is_ignored(lab: Lab) -> Iterator[None]:
+    """ClusterIP's monitor says `on-fail=ignore`: the cluster sees that the address is gone, and does nothing."""
+    with configured(lab, IGNORE % "30s"):
+        yield

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from halab import bridge as module
-from halab.bridge import Link, LinuxBridge, OpenVSwitch, bridge, datapath
+from halab import settings as module
+from halab.bridge import Link, LinuxBridge, OpenVSwitch, bridge
 from halab.command import Result
 from halab.errors import LabError
 from halab.host import Host
@@ -36,14 +36,14 @@ def test_the_bridge_is_the_one_that_is_set_under_the_handbooks_name(given: dict,
 
 
 def test_the_datapath_is_the_kernels_where_it_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MODULE", tmp_path)
-    assert datapath() == "system"
-    monkeypatch.setattr(module, "MODULE", tmp_path / "none")
-    assert datapath() == "netdev"
+    monkeypatch.setattr(module, "OVS_MODULE", tmp_path)
+    assert load().datapath == "system"
+    monkeypatch.setattr(module, "OVS_MODULE", tmp_path / "none")
+    assert load().datapath == "netdev"
 
 
 def test_open_vswitch_is_asked_with_a_deadline_and_safe_to_ask_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "MODULE", tmp_path / "none")
+    monkeypatch.setattr(module, "OVS_MODULE", tmp_path / "none")
     host = FakeHost()
     switch = OpenVSwitch(host)
     switch.create()

@@ -223,3 +223,16 @@ def test_sections_that_nobody_reads_are_told(captured: Read) -> None:
     assert corosync.unknown_sections(text) == []
     old = "service {\n  ver: 1\n}\nloging {\n}\ntotem {\n  logging {\n  }\n}\nquorum {\n  device {\n    net {\n    }\n  }\n}\n"
     assert corosync.unknown_sections(text + old) == ["loging", "service", "totem.logging"]
+
+
+@pytest.mark.parametrize("lost", ["provider", "crypto_", "nodeid", "token:"])
+def test_what_runs_and_the_file_lacks_is_told_too(captured: Read, lost: str) -> None:
+    text = "\n".join(line for line in captured("corosync.conf").splitlines() if lost not in line)
+    found = corosync.not_in_force(corosync.parse_conf(text), corosync.parse_cmap(captured("cmap-conf.txt")))
+    assert found and all(lost.rstrip(":") in key and value.startswith("not in the file, in force ") for key, value in found.items())
+
+
+def test_a_provider_that_a_reload_dropped_from_the_map_runs_on(captured: Read) -> None:
+    text = captured("corosync.conf").replace("provider: corosync_votequorum", "")
+    cmap = {key: value for key, value in corosync.parse_cmap(captured("cmap-conf.txt")).items() if key != "quorum.provider"}
+    assert corosync.not_in_force(corosync.parse_conf(text), cmap) == {"quorum.provider": "not in the file, in force corosync_votequorum"}

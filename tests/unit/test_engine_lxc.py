@@ -57,6 +57,12 @@ def test_an_interface_that_is_switched_off_holds_its_address_and_says_so(capture
     assert str(found["192.168.100.12"]) == "/24 on eth0, which is down"
 
 
+def test_an_address_that_stands_twice_on_one_node_is_told_twice() -> None:
+    text = '[{"ifname": "eth0", "flags": ["UP"], "addr_info": [%s, %s]}]'
+    found = parse_addresses(text % ('{"local": "10.0.0.1", "prefixlen": 32}', '{"local": "10.0.0.1", "prefixlen": 24}')) or {}
+    assert str(found["10.0.0.1"]) == "/32 on eth0 and /24 on eth0"
+
+
 def test_a_link_without_addresses_holds_none() -> None:
     assert parse_addresses('[{"ifname": "eth0"}, {}]') == {}
 

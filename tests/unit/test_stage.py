@@ -40,6 +40,28 @@ def test_what_is_missing_is_said_with_the_way_there(looked: list[int]) -> None:
     assert caught.value.exit_code == 1
 
 
+def test_a_lab_is_as_far_as_the_first_stage_that_is_wrong(looked: list[int], settings: Settings) -> None:
+    assert stage.reached(Lab(settings)) == 2
+    assert looked == [1, 2, 3]
+
+
+def test_a_lab_in_which_nothing_is_wrong_has_reached_the_last_stage(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(stage, "STAGES", (("one", lambda lab: {}), ("two", lambda lab: {})))
+    assert stage.reached(Lab(settings)) == 2
+
+
+@pytest.mark.parametrize(
+    ("holder", "server", "good"), [("a", "a", True), ("a", "b", False), (None, "a", False), ("a", None, False), (None, None, False)]
+)
+def test_the_page_comes_from_the_holder(
+    holder: str | None, server: str | None, good: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(settings)
+    monkeypatch.setattr(lab, "holder", lambda: holder)
+    monkeypatch.setattr(stage, "ask", lambda url: server)
+    assert (stage._not_served(lab) == {}) is good
+
+
 def test_every_chapter_but_the_first_begins_with_a_look() -> None:
     for path in (chain.NOTEBOOKS / f"{name}.ipynb" for name in chain.chapters()[1:]):
         assert f'halab.begin(\\"{path.stem}\\"' in path.read_text(), path.stem

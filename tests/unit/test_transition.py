@@ -121,3 +121,57 @@ def test_stopped_is_a_set_that_goes_before_the_resources_own(cib: ElementTree.El
     changed = transition.stopped(cib, "WebSite")
     (added,) = changed.findall(".//meta_attributes[@score='INFINITY']/nvpair")
     assert (added.get("name"), added.get("value")) == ("target-role", "Stopped")
+
+
+def test_a_default_goes_before_all_others(cib: ElementTree.Element) -> None:
+    changed = transition.default(cib, "resource-stickiness", "0")
+    (added,) = changed.findall("./configuration/rsc_defaults/meta_attributes[@score='INFINITY']/nvpair")
+    assert (added.get("name"), added.get("value")) == ("resource-stickiness", "0")
+    assert transition.default(ElementTree.fromstring("<cib><configuration/></cib>"), "a", "1").find(".//rsc_defaults") is not None
+
+
+def test_a_favourite_is_added(cib: ElementTree.Element) -> None:
+    changed = transition.liked(transition.unplaced(cib), "ClusterIP", "pacemaker02", 50)
+    assert locations(changed) == [("ClusterIP", "pacemaker02")]
+
+
+def test_a_partition_without_quorum(cib: ElementTree.Element) -> None:
+    assert (cib.get("have-quorum"), transition.without_quorum(cib).get("have-quorum")) == ("1", "0")
+
+
+def test_a_clean_up_leaves_no_last_failure_in_a_forgetful_cib() -> None:
+    history = "".join(f"<lrm_rsc_op id='WebSite_{name}'/>" for name in ("last_0", "last_failure_0", "monitor_5000"))
+    cib = ElementTree.fromstring(f"<cib><status><lrm_resource id='WebSite'>{history}</lrm_resource></status></cib>")
+    kept = [op.get("id") for op in transition.forgetful(cib).iter("lrm_rsc_op")]
+    assert kept == ["WebSite_last_0", "WebSite_monitor_5000"]
+    assert len(list(cib.iter("lrm_rsc_op"))) == 3
+
+
+class Records:
+    """A DC with two recorded decisions, the newest first."""
+
+    name = "pacemaker01"
+
+    def check_output(self, command: str, *args: object) -> str:
+        return "/pe-input-2.bz2\n/pe-input-1.bz2\n" if command.startswith("ls") else f"<cib name='{args[0]}'/>"
+
+
+@pytest.mark.parametrize(("task", "name"), [("start", "/pe-input-2.bz2"), ("stop", "/pe-input-1.bz2")])
+def test_the_newest_decision_in_which_it_was_done(task: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = {"/pe-input-2.bz2": "start", "/pe-input-1.bz2": "stop"}
+
+    def simulate(node: Records, cib: ElementTree.Element) -> transition.Transition:
+        operation = Operation("WebSite", done[cib.get("name", "")], "pacemaker02")
+        return transition.Transition(frozenset({operation}), frozenset())
+
+    monkeypatch.setattr(transition, "simulate", simulate)
+    cib, decided = transition.decision(Records(), "WebSite", task)
+    assert cib.get("name") == name
+    assert str(decided) == f"{task} WebSite on pacemaker02"
+
+
+def test_a_decision_that_was_not_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = transition.Transition(frozenset(), frozenset())
+    monkeypatch.setattr(transition, "simulate", lambda node, cib: nothing)
+    with pytest.raises(StudentError, match="a recorded decision to start WebSite"):
+        transition.decision(Records(), "WebSite")

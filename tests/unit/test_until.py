@@ -7,7 +7,7 @@ import pytest
 
 from halab import corosync, pacemaker, until
 from halab.errors import DeadlinePassed, StudentError
-from halab.lab import Lab
+from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.settings import Settings
 from halab.wait import WAITS
@@ -109,3 +109,17 @@ def test_served(lab: Lab, wanted: dict[str, int], name: str) -> None:
 def test_failed(lab: Lab, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     monkeypatch.setattr(pacemaker, "status", one_after_the_other(status(failures=("a",)), status(failures=("a", "b")[:times])))
     assert until.failed(lab[1], times) == ("a", "b")[:times]
+
+
+def test_silent_after_three_requests_without_a_page() -> None:
+    probe = SimpleNamespace(samples=[SimpleNamespace(node=name) for name in ("pacemaker01", None, None, None)])
+    until.silent(probe)
+    probe.samples.append(SimpleNamespace(node="pacemaker02"))
+    with pytest.raises(DeadlinePassed, match="no page any more"):
+        until.silent(probe)
+
+
+def test_twice_names_both_holders(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = {"pacemaker01": Sight.HELD, "pacemaker02": Sight.NOT_HELD}
+    monkeypatch.setattr(lab, "holders", one_after_the_other(once, once | {"pacemaker02": Sight.HELD}))
+    assert until.twice(lab) == ["pacemaker01", "pacemaker02"]

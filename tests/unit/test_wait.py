@@ -1,9 +1,10 @@
+import os
 import time
 
 import pytest
 
 from halab.errors import DeadlinePassed
-from halab.wait import WAITS, eventually, seconds, stays
+from halab.wait import WAITS, eventually, seconds, stays, unhurried
 
 
 def test_a_named_wait_is_multiplied_by_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +83,11 @@ def test_stays_gives_the_first_value_that_does_not_hold() -> None:
 def test_stays_with_no_samples_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         stays(lambda: True, samples=0)
+
+
+@pytest.mark.parametrize(("given", "within"), [("0.4", "1.0"), ("0.8", "2.0")])
+def test_unhurried_waits_are_whole_again_and_short_afterwards(monkeypatch: pytest.MonkeyPatch, given: str, within: str) -> None:
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", given)
+    with unhurried():
+        assert os.environ["HALAB_TIMEOUT_SCALE"] == within
+    assert os.environ["HALAB_TIMEOUT_SCALE"] == given

@@ -1,0 +1,154 @@
+"""A gate before libvirt: whoever comes through it can look at some domains, and power them off and on. Nothing else.
+
+    python -m halab.gate SOCKET UID URI UUID…       runs as root in the lab host
+
+libvirt has no such credential: whoever may write to its socket may do everything, unless polkit is at hand. So the fence
+daemon does not reach that socket. It reaches this one, which belongs to its user, and every call is looked at before
+libvirtd gets it. A call is a length, a header and XDR arguments (libvirt's documentation, "RPC infrastructure"; the
+numbers are those of its src/remote/remote_protocol.x, which never change). libvirtd's answers pass as they are.
+"""
+
+import os
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+LIBVIRTD = "/run/libvirt/libvirt-sock"
+PROGRAM, VERSION, KEEPALIVE = 0x20008086, 1, 0x6B656570
+CALL, REPLY, PING = 0, 1, 3  # PING: a message that wants no answer
+ERROR = 1
+OPEN, LOOKUP_BY_UUID, LOOKUP_BY_NAME = 1, 24, 23
+#: close, what the daemon supports, how it authenticates, its kind of URI, whether it is alive: no domain is named.
+ABOUT_ITSELF = {2: "close", 3: "get type", 60: "supports feature", 66: "auth list", 110: "get URI"}
+#: Ids and names; fence_virtd shows a caller only those of its group.
+LISTS = {51: "number of domains", 273: "list all domains"}
+#: Each names its domain first: name, UUID, id.
+POWER = {9: "create", 12: "destroy", 14: "XML", 16: "info", 196: "create with flags", 212: "state", 234: "destroy with flags"}
+#: VIR_ERR_OPERATION_DENIED and VIR_FROM_ACCESS of libvirt/virterror.h
+DENIED, FROM_ACCESS, LEVEL_ERROR = 29, 58, 2
+#: The longest message of the protocol, bytes.
+LONGEST = 32 * 1024 * 1024
+
+
+class Message(NamedTuple):
+    program: int
+    version: int
+    procedure: int
+    kind: int
+    serial: int
+    status: int
+    body: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Message":
+        """From what follows the length. Raises struct.error when it is shorter than a header."""
+        return cls._make([*struct.unpack(">IIiiIi", data[:24]), data[24:]])
+
+
+def allowed(message: Message, uri: str, uuids: set[UUID]) -> bool:
+    """May libvirtd get this message?"""
+    if message.program == KEEPALIVE:
+        return True
+    if (message.program, message.version, message.kind) != (PROGRAM, VERSION, CALL):
+        return False
+    try:
+        return _allowed(message.procedure, message.body, uri, uuids)
+    except (struct.error, ValueError, IndexError):
+        return False
+
+
+def _allowed(procedure: int, body: bytes, uri: str, uuids: set[UUID]) -> bool:
+    if procedure in ABOUT_ITSELF or procedure in LISTS or procedure == LOOKUP_BY_NAME:
+        return True
+    if procedure == OPEN:
+        present, rest = struct.unpack(">I", body[:4])[0], body[4:]
+        return bool(present) and _string(rest)[0] == uri.encode()
+    if procedure == LOOKUP_BY_UUID:
+        return UUID(bytes=body[:16]) in uuids
+    if procedure in POWER:
+        _, rest = _string(body)
+        return UUID(bytes=rest[:16]) in uuids
+    return False
+
+
+def _string(data: bytes) -> tuple[bytes, bytes]:
+    """A string of XDR (RFC 4506, 4.11), and what follows it."""
+    (length,) = struct.unpack(">I", data[:4])
+    return data[4 : 4 + length], data[4 + (length + 3) // 4 * 4 :]
+
+
+def refusal(message: Message) -> bytes:
+    """The answer that a client takes for libvirt's own "operation denied" (struct remote_error)."""
+    text = b"halab.gate: a fence device may look, power off and power on, and only this lab's nodes"
+    said = struct.pack(">I", len(text)) + text + b"\0" * (-len(text) % 4)
+    body = struct.pack(">iiI", DENIED, FROM_ACCESS, 1) + said + struct.pack(">iIIIIiiI", LEVEL_ERROR, 0, 0, 0, 0, 0, 0, 0)
+    header = struct.pack(">IIiiIi", message.program, message.version, message.procedure, REPLY, message.serial, ERROR)
+    return framed(header + body)
+
+
+def framed(data: bytes) -> bytes:
+    return struct.pack(">I", len(data) + 4) + data
+
+
+def messages(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Each message without its length, until the stream ends or what comes is no message."""
+    while len(head := read(4)) == 4:
+        length = struct.unpack(">I", head)[0] - 4
+        if not 24 <= length <= LONGEST or len(data := read(length)) < length:
+            return
+        yield data
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """One client: its calls are looked at, libvirtd's answers are passed on."""
+
+    server: "Gate"
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as libvirtd:
+            libvirtd.connect(LIBVIRTD)
+            writing = threading.Lock()
+            threading.Thread(target=self._answers, args=(libvirtd, writing), daemon=True).start()
+            for data in messages(self.rfile.read):
+                message = Message.parse(data)
+                if allowed(message, self.server.uri, self.server.uuids):
+                    libvirtd.sendall(framed(data))
+                else:
+                    print(f"refused: procedure {message.procedure} of program {message.program:#x}", flush=True)
+                    with writing:
+                        self.wfile.write(refusal(message))
+            libvirtd.shutdown(socket.SHUT_RDWR)
+
+    def _answers(self, libvirtd: socket.socket, writing: threading.Lock) -> None:
+        try:
+            for data in messages(libvirtd.makefile("rb").read):
+                with writing:
+                    self.wfile.write(framed(data))
+        finally:
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Gate(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    uri: str
+    uuids: set[UUID]
+
+
+def main() -> None:
+    path, uid, uri, *uuids = sys.argv[1:]
+    Path(path).unlink(missing_ok=True)  # an earlier gate's
+    os.umask(0o177)
+    with Gate(path, Handler) as gate:
+        gate.uri, gate.uuids = uri, {UUID(text) for text in uuids}
+        os.chown(path, int(uid), int(uid))
+        gate.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What a drill measured, as data: the gap, what it is made of, and who held the address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from halab import corosync
+from halab.errors import HalabError, StudentError
+from halab.journal import Event, events
+from halab.probe import Outage, Probe
+
+if TYPE_CHECKING:
+    from halab.lab import Lab
+    from halab.node import Node
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the time from a fault to the page from another node is made of, in s; None: it did not happen.
+
+    detection: to the lost token (corosync) or, without one, to the transition (pacemaker); consensus: from there
+    to the new membership; fencing: from there to the node's confirmed end; recovery: from there to the page.
+    start: within the recovery, from the first start of a resource to the end of the last."""
+
+    detection: float | None = None
+    consensus: float | None = None
+    fencing: float | None = None
+    recovery: float | None = None
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One drill: times in s, `predicted` is token + consensus of the configuration map (None: nothing has to be noticed
+    by corosync). `double` seconds of two holders, and `doubled_to_the_end`: until the fault was undone by hand."""
+
+    fault: str
+    fencing: bool
+    gap: float
+    lost: int
+    wrong: int
+    double: float
+    doubled_to_the_end: bool
+    looks: int
+    unknown: int
+    victim: str
+    holders: tuple[str, ...]
+    predicted: float | None
+    terms: Terms
+
+    @property
+    def json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, told: dict) -> Measurement:
+        """From `json`. Raises TypeError when it is no such object."""
+        known = {f.name for f in fields(cls)}
+        if set(told) != known:
+            raise TypeError(f"a measurement has {', '.join(sorted(known))}")
+        return cls(**{**told, "holders": tuple(told["holders"]), "terms": Terms(**told["terms"])})
+
+
+def gap(outages: Iterable[Outage], begin: float, end: float) -> float:
+    """The longest outage that begins between these two times; 0 when none does."""
+    return max((o.seconds for o in outages if o.end > begin and o.start <= end), default=0.0)
+
+
+def page(probe: Probe, fault: float, victim: str, *, elsewhere: bool) -> float | None:
+    """When the page was back: the first one of another node; with `elsewhere` false, the end of the longest outage."""
+    if elsewhere:
+        return next((s.done for s in probe.samples if s.node and s.sent > fault and s.node != victim), None)
+    after = [o for o in probe.outages if o.end > fault]
+    return max(after, key=lambda o: o.seconds).end if after else None
+
+
+def terms(told: Iterable[Event], fault: float, page: float | None, victim: str) -> Terms:
+    """The terms, by what the survivors (all nodes but `victim`) tell; times on one clock, `page` when it was back."""
+    seen = sorted(e for e in told if e.at >= fault)
+    others = [e for e in seen if e.node != victim]
+    lost = _first(others, "token lost", fault)
+    if lost is None:
+        begun = _first(seen, "transition", fault)
+        if begun is None or page is None or begun > page:
+            return Terms()
+        return Terms(detection=begun - fault, recovery=page - begun, start=_start(seen, page))
+    member = _first(others, "membership", lost)
+    fenced = None if member is None else _first(others, "fenced", member, victim)
+    if page is not None and fenced is not None and fenced > page:  # after the page: no part of the gap
+        fenced = None
+    end = fenced or member
+    return Terms(_between(fault, lost), _between(lost, member), _between(member, fenced), _between(end, page), _start(others, page))
+
+
+def _first(events: list[Event], kind: str, since: float, about: str = "") -> float | None:
+    return next((e.at for e in events if e.kind == kind and e.at >= since and about in e.about), None)
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else end - begin
+
+
+def _start(events: list[Event], page: float | None) -> float | None:
+    """From the first start of a resource before the page to the end of the last one of these."""
+    begun = {e.about: e.at for e in reversed(events) if e.kind == "starting" and page is not None and e.at <= page}
+    done = [next((e.at for e in events if e.kind == "started" and e.about == name and e.at >= at), None) for name, at in begun.items()]
+    ended = [at for at in done if at is not None]
+    return max(ended) - min(begun.values()) if ended else None
+
+
+def explain(probe: Probe, victim: Node, *, elsewhere: bool = True) -> Terms:
+    """What the time from the probe's first mark to the page is made of, by the journals of all nodes that answer.
+
+    The probe keeps it, with token + consensus from the configuration map, for `draw.timeline`."""
+    begin = probe.marks[0][0] if probe.marks else 0.0
+    probe.events = events(victim.lab, probe.zero, begin)
+    probe.terms = terms(probe.events, begin, page(probe, begin, victim.name, elsewhere=elsewhere), victim.name)
+    probe.predicted = predicted(victim.lab)
+    return probe.terms
+
+
+def predicted(lab: Lab) -> tuple[float, float]:
+    """(token, consensus) in s, as they are in force on the first node that tells (corosync.conf(5)). Raises StudentError."""
+    for node in lab:
+        with suppress(HalabError):
+            token, consensus = corosync.timeouts(corosync.cmap(node))
+            return token / 1000, consensus / 1000
+    raise StudentError("a node where corosync runs", "none", "systemctl status corosync")
