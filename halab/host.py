@@ -254,9 +254,11 @@ class Host:
 
     def _mend(self) -> None:
         """Nodes survive the lab host's daemons: those that are gone are started again."""
-        image = Path(self.about["image"])
-        if not (image / "rootfs" / "sbin").exists():
-            raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
+        about = self.about
+        parts = [Path(about["image"], "rootfs", "sbin"), *(Path(folder, "disk.qcow2") for folder in [about.get("machine_image")] if folder)]
+        for part in parts:
+            if not part.exists():
+                raise ImageError(f"lab {self.settings.name} has its image", f"{part} is gone", "halab down, then halab up")
         self.check_output("%s -m halab.warden %s mend", sys.executable, self.folder)
 
     def _no_cgroups(self) -> bool:

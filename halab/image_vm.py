@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +88,7 @@ class MachineImage:
 
     @property
     def about(self) -> dict:
-        """release, digest, kernel (its version)."""
+        """release, digest, kernel (its version), seconds (that the build took)."""
         return json.loads((self.folder / "image.json").read_text())
 
     def build(self, line: Callable[[str], None] = lambda text: None) -> None:
@@ -106,6 +107,7 @@ class MachineImage:
             raise ImageError("the machine image is written", error, "free some disk, then `halab image`") from None
 
     def _build(self, work: Path, held: int, line: Callable[[str], None]) -> None:
+        start = time.monotonic()
         work.chmod(0o755)
         tree = work / "tree"
         line("I: copying the golden image")
@@ -120,7 +122,13 @@ class MachineImage:
         )  # fmt: skip
         self._restore(tree)
         line("I: writing the disk")
-        self._write(work, tree)
+        kernel = self._write(work, tree)
+        about = {"release": settings.release, "digest": self.digest, "kernel": kernel, "seconds": round(time.monotonic() - start)}
+        (work / "made" / "image.json").write_text(json.dumps(about))
+        for path in (work / "made").iterdir():  # the machines run as a user of their own
+            path.chmod(0o644)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (work / "made").rename(self.folder)
         line("I: the machine image is whole")
 
     def _copy(self, tree: Path) -> None:
@@ -141,7 +149,8 @@ class MachineImage:
         policy.write_text(POLICY)
         policy.chmod(0o755)
 
-    def _write(self, work: Path, tree: Path) -> None:
+    def _write(self, work: Path, tree: Path) -> str:
+        """Disk, kernel and initramfs in `work/made`; the kernel's version."""
         kernel = next((tree / "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
         made = work / "made"
         made.mkdir(mode=0o755)
@@ -151,11 +160,7 @@ class MachineImage:
         _run(f"truncate -s {SIZE} {raw}")
         _run(f"mkfs.ext4 -q -F -L root -m 0 -E lazy_itable_init=0,lazy_journal_init=0 -d {tree} {raw}")
         _run(f"qemu-img convert -O qcow2 {raw} {made}/disk.qcow2")
-        (made / "image.json").write_text(json.dumps({"release": self.golden.settings.release, "digest": self.digest, "kernel": kernel}))
-        for path in made.iterdir():  # the machines run as a user of their own
-            path.chmod(0o644)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        made.rename(self.folder)
+        return kernel
 
 
 def _architecture() -> str:

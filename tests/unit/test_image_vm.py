@@ -80,7 +80,7 @@ def test_a_built_image_has_disk_kernel_and_initramfs_for_everybody_to_read(machi
     assert machine.built
     assert sorted(path.name for path in machine.folder.iterdir()) == ["disk.qcow2", "image.json", "initrd.img", "vmlinuz"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in machine.folder.iterdir()} == {0o644}
-    assert machine.about == {"release": "trixie", "digest": machine.digest, "kernel": "6.12"}
+    assert machine.about == {"release": "trixie", "digest": machine.digest, "kernel": "6.12", "seconds": 0}
 
 
 def test_what_is_the_golden_images_own_is_put_back(machine: MachineImage, fake: Fake, seen: Path) -> None:
