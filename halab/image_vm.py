@@ -53,12 +53,16 @@ ifupdown-pre.service systemd-pstore.service systemd-random-seed.service systemd-
 rm -rf /var/log/apt /var/log/*.log /var/lib/apt/lists/*
 touch /etc/.updated /var/.updated
 """
+#: systemd gives a device or a service 90 s to appear. On a busy machine that is not enough for an emulated
+#: one: its serial console was left without a login (systemd-system.conf(5)).
+PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n"
 #: Written into the tree before the packages come: path -> text.
 FILES = {
     "etc/initramfs-tools/conf.d/halab": INITRAMFS,
     "etc/initramfs-tools/scripts/local-bottom/identity": IDENTITY,
     "usr/share/initramfs-tools/modules.d/halab": MODULES,
     "etc/modprobe.d/halab.conf": BLACKLIST,
+    "etc/systemd/system.conf.d/patience.conf": PATIENCE,
 }
 
 
