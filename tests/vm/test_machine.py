@@ -1,19 +1,29 @@
 """One emulated machine, from nothing: what only a machine of its own has, and what the lab sees of it from outside."""
 
+from functools import partial
+
 import pytest
 
+from halab.accel import SLOWNESS
 from halab.engine import Place
 from halab.lab import Sight
+from halab.settings import load
 from tests.live.livelab import Live, labs
+
+#: Seconds after which a step of these tests counts as hanging, on the busiest machine.
+PATIENCE = 3600
 
 
 @pytest.fixture(scope="module")
 def live():
     """A lab whose first machine runs; the second is never made."""
-    with labs() as make:
-        one = make(engine="vm", accel="tcg", nodes=2)
-        one.up("--empty")
-        one.within(lambda: made(one), timeout=900)
+    with labs() as make, pytest.MonkeyPatch.context() as patch:
+        scale = load().timeout_scale
+        one = make(engine="vm", accel="tcg", nodes=2, timeout_scale=scale)
+        assert (done := one.halab("up", "--empty", timeout=PATIENCE)).ok, done.stderr  # it may have to build the image
+        patch.setenv("HALAB_TIMEOUT_SCALE", str(scale * SLOWNESS["tcg"]))  # `within` goes in by a door of its own
+        one.within = partial(one.within, timeout=PATIENCE)
+        one.within(lambda: made(one))
         yield one
 
 
@@ -58,7 +68,7 @@ def test_a_machine_that_is_paused_is_unknown_and_not_none(live):
         finally:
             node.resume()
 
-    assert live.within(paused, timeout=300) == ("paused", Sight.UNKNOWN)
+    assert live.within(paused) == ("paused", Sight.UNKNOWN)
 
 
 def test_it_has_a_screen_and_a_watchdog(live):
@@ -81,7 +91,7 @@ def test_a_reboot_comes_back_as_the_same_machine(live):
         node.reboot()
         return [before, *node.check_output("cat /proc/sys/kernel/random/boot_id /root/kept /etc/hostname").split()]
 
-    before, after, kept, name = live.within(rebooted, timeout=900)
+    before, after, kept, name = live.within(rebooted)
     assert (before.strip() != after, kept, name) == (True, "kept", "pacemaker01")
 
 
