@@ -15,7 +15,7 @@ from halab.probe import listens
 
 @pytest.mark.check(
     points=1,
-    hint="`ip link add` makes it, `ip link set … up` switches it on",
+    hint="`ip link add` makes it, `ip link set … up` switches it on; an address too many: `ip addr del`, here on the host",
     more="`lab.network.create_bridge()` makes it as the chapter does",
     read="ip-link(8)",
 )
@@ -128,7 +128,7 @@ def test_hostnames(lab: Lab) -> None:
     partial=True,
     needs=("addresses",),
     hint="/etc/hosts must be the same on all nodes",
-    more="write `node.identity_files['/etc/hosts']` to /etc/hosts there",
+    more="`echo 'ADDRESS NAME' >> /etc/hosts` on that node, for each that is missing; localhost is 127.0.0.1",
     read="hosts(5), getent(1)",
 )
 def test_names(lab: Lab) -> None:

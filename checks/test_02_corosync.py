@@ -243,11 +243,11 @@ def test_key_in_force(lab: Lab) -> None:
     started = "systemctl show --timestamp=unix -P ExecMainStartTimestamp corosync | tr -d @"
     look = f"stat -c %Y {KEY}; {started}; journalctl -u corosync -o short-unix -g 'Config reload requested'"
 
-    def unread(node: Node) -> bool:
+    def unread(node: Node) -> str:
         times = [line.partition(".")[0] for line in node.run(look).stdout.splitlines() if line[:1].isdigit()]
-        return len(times) > 1 and int(times[0]) > max(map(int, times[1:]))
+        return "newer" if len(times) > 1 and int(times[0]) > max(map(int, times[1:])) else "older"
 
-    on_every_node(lab, unread, False, expected="the key on disk is older than corosync's last start or reload",
+    on_every_node(lab, unread, "older", expected="the key on disk is older than corosync's last start or reload",
                   show=f"stat -c %y {KEY}; systemctl status corosync")  # fmt: skip
 
 
@@ -270,5 +270,9 @@ def _same_file(lab: Lab, path: str) -> None:
 def test_starts_at_boot(lab: Lab) -> None:
     """corosync starts at boot on every node, by itself or because pacemaker requires it"""
     wanted = "systemctl list-dependencies --plain --all default.target"
-    on_every_node(lab, lambda node: "corosync.service" in node.run(wanted).stdout.split(), True,
+
+    def brought(node: Node) -> str:
+        return "started" if "corosync.service" in node.run(wanted).stdout.split() else "nothing brings corosync"
+
+    on_every_node(lab, brought, "started",
                   expected="corosync.service among what a boot starts", show=f"{wanted} | grep corosync")  # fmt: skip

@@ -50,7 +50,7 @@ def test_resource(lab: Lab) -> None:
 
 @pytest.mark.check(
     points=3,
-    hint="an address added by hand is not the cluster's; `ip addr del` it there",
+    hint="several: one was added by hand, `ip addr del` it there; none: `crm_mon -1rf` says why the cluster does not start it",
     more="`crm_mon -1` names the one that may have it; elsewhere `ip addr del` it, with the prefix and device of `ip -4 addr`",
     read="crm_mon is no evidence: look at the nodes",
 )
@@ -102,7 +102,7 @@ def test_arp(lab: Lab) -> None:
 @pytest.mark.check(
     points=1,
     needs=("one_holder",),
-    hint="`cidr_netmask` is the network's; `nic` is best left out",
+    hint="`cidr_netmask` is the network's, `nic` is best left out; a second one was added by hand: `ip addr del` it",
     more="`crm resource stop ClusterIP`, `crm resource param ClusterIP set cidr_netmask 24`, then start it",
     read="ocf_heartbeat_IPaddr2(7)",
 )
@@ -167,8 +167,8 @@ def test_recovers(lab: Lab, cib: Element) -> None:
 @pytest.mark.check(
     points=1,
     needs=("resource",),
-    hint="`crm resource clear ClusterIP`",
-    more="`crm configure delete ID` for each constraint that is named above",
+    hint="`crm configure delete ID` takes back what you wrote, `crm resource clear ClusterIP` what `move` did",
+    more="the ID is the name that is observed: `crm configure delete likes` for one that is called likes",
     read="crm_resource(8), --clear",
 )
 def test_no_leftovers(cib: Element) -> None:

@@ -22,6 +22,7 @@ from sphinx.application import Sphinx
 
 from halab import chain
 from halab.errors import LabError, UsageError
+from halab.exercise import BEGIN, END
 from halab.record import clean
 from halab.template import render
 
@@ -102,6 +103,8 @@ def _chapter(source: Path, path: Path) -> dict[str, str]:
         raise UsageError(f"{path} is an executed chapter", fix="halab run")
     notebook = clean(nbformat.read(path, as_version=4))
     notebook.metadata["language_info"]["pygments_lexer"] = "halab"
+    for cell in notebook.cells:
+        cell.source = re.sub(rf"(?m)^ *({BEGIN}|{END})\n?", "", cell.source)
     nbformat.write(notebook, source / path.name)
     first = notebook.cells[0].source
     title, goal = re.match(r"# (?:\d+\. )?(.*)", first), re.search(r"\*\*Goal\.\*\* (.*)", first)

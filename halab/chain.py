@@ -148,6 +148,7 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
     names = chapters()
     before = names[: names.index(pick(chapter, chapter)[0])]
     lab.down()
+    (lab.keys.folder / "attempts.json").unlink(missing_ok=True)  # a new start is a first try
     if not before:
         return
     folder = lab.settings.folder / "keys" / "reset"

@@ -6,7 +6,6 @@ machine failed.
 
 import json
 import os
-import signal
 import sys
 from functools import partial
 from typing import Any, NoReturn
@@ -21,7 +20,7 @@ from halab.door import (
     build,
     enter,
     go_in,
-    interrupted,
+    listen,
     printer,
     run_lock,
     screen,
@@ -44,7 +43,7 @@ class Commands(click.Group):
     """Turns an error of ours into one message and its exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, interrupted)
+        listen()
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
         except HalabError as error:

@@ -51,6 +51,9 @@ class Console:
         try:
             self._pty.expect(f"{mark}\r?\n", timeout=timeout)
             self._pty.expect(f"{mark}=([0-9]+)\r?\n", timeout=timeout)
+        except KeyboardInterrupt:  # what was typed would hold the console for whoever comes next
+            self._pty.sendintr()
+            raise
         except pexpect.TIMEOUT:
             self._pty.sendintr()
             raise DeadlinePassed(f"{self.name} console: `{line}` within {timeout:g} s", "still running") from None
@@ -79,6 +82,7 @@ class Console:
         pty = self._pty
         assert pty
         pty.expect("Connected to domain")
+        pty.sendintr()  # whatever somebody left running there
         deadline = time.monotonic() + seconds("boot")
         while True:
             if time.monotonic() > deadline:

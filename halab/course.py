@@ -130,11 +130,11 @@ def drill(fault: str | None, fencing: bool, as_json: bool) -> int:
 
     if fault is None:
         for name, one in drills.FAULTS.items():
-            screen.print(f"  {name:26}{one.about}")
+            screen.print(f"  {name:30}{one.about}")
         return 0
     drills.find(fault)
     lab = enter()
-    if fencing and not drills.fencing(lab):
+    if fencing and not drills.fenced(lab):
         raise UsageError("fencing is on", "stonith-enabled is false", "chapter 07, or fencing.enable(lab) of halab")
     done = drills.run(lab, fault)
     click.echo(json.dumps(done.measurement.json, indent=1) if as_json else done.text)

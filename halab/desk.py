@@ -105,11 +105,13 @@ def about(name: str) -> dict[str, str]:
 def configure(settings: Settings, own: Path) -> None:
     """Jupyter's configuration, written anew at each start."""
     icon = str(Path(__file__).parent / "templates" / "live.svg")
-    live = {"command": [sys.executable, "-m", "halab.live", "{unix_socket}"], "unix_socket": True, "timeout": seconds(30)}
+    ends = ["setpriv", "--pdeathsig", "TERM"]  # with the server that started it
+    live = {"command": [*ends, sys.executable, "-m", "halab.live", "{unix_socket}"], "unix_socket": True, "timeout": seconds(30)}
     tile = {"icon_path": icon}
     server = {
         "IdentityProvider": {"cookie_name": f"halab-{settings.name}"},
-        "ServerApp": {"allow_root": True, "answer_yes": True, "open_browser": False, "root_dir": str(own.parent), "sock_mode": "0600"},
+        "ServerApp": {"allow_root": True, "answer_yes": True, "open_browser": False, "root_dir": str(own.parent), "sock_mode": "0600",
+                      "terminado_settings": {"shell_command": ["/bin/bash", "-i"]}},  # a login shell would forget where halab is
         "LabApp": {"extension_manager": "readonly", "default_url": "/lab"},
         # No port even in the lab host: whoever could reach one may do what the student may do.
         "KernelManager": {"transport": "ipc"},

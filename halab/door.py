@@ -35,6 +35,12 @@ def interrupted(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def listen() -> None:
+    """Heed Ctrl-C and SIGTERM, whatever this process was started with."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupted)
+
+
 def as_root() -> None:
     """Go on as root: this same command again, through sudo. Raises MachineLacks without sudo."""
     if os.geteuid() == 0:
@@ -53,7 +59,11 @@ def owner() -> pwd.struct_passwd:
 
 
 def go_in(host: Host, *argv: str) -> int:
-    """Run `halab ARGV` inside the lab host, and give its exit code."""
+    """Run `halab ARGV` inside the lab host, and give its exit code.
+
+    A terminal's Ctrl-C reaches nsenter too, which would end before the command behind it: it is made to ignore that, and
+    the command takes notice again by itself (`listen`)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with subprocess.Popen(host.door(sys.executable, "-m", "halab", *argv), pass_fds=host.lock) as door:
         forward(door.pid)
         status = door.wait()

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from threading import Event as Timer
 from typing import Literal
 
-from halab import faults, measure, pacemaker, until
+from halab import faults, fencing, measure, pacemaker, until
 from halab.errors import DeadlinePassed, UsageError
-from halab.heal import DAEMONS, heal, speaker
+from halab.heal import heal, speaker
 from halab.lab import Lab
 from halab.measure import Measurement
 from halab.node import Node
 from halab.probe import Probe
+from halab.repair import PACEMAKER
+from halab.sightings import pause
 from halab.wait import eventually, seconds
 
 #: Seconds that a fault goes on after the page is back, so that what comes later is seen too.
@@ -64,8 +66,7 @@ FAULTS: dict[str, Fault] = {
     "partition-in": Fault("the node hears nothing of the others", lambda lab, node: faults.partition(lab, [node], "in"), loss=True),
     "partition-out": Fault("nobody hears the node", lambda lab, node: faults.partition(lab, [node], "out"), loss=True),
     "cable-pulled": Fault("the node's cable is pulled", lambda lab, node: faults.cable_pulled(node), loss=True),
-    "pacemaker-based-killed": _killed("pacemaker-based", "pacemaker's keeper of the CIB is killed", "another"),
-    **{f"{daemon}-killed": _killed(daemon, f"{daemon} is killed") for daemon in DAEMONS if daemon not in ("corosync", "pacemaker-based")},
+    **{f"{daemon}-killed": _killed(daemon, f"{daemon} is killed") for daemon in PACEMAKER},
     "disk-full": Fault("nothing can be written to the node's disk", lambda lab, node: faults.disk_full(node), "on"),
     "conf-damaged": Fault(
         "corosync is restarted with a damaged corosync.conf",
@@ -92,9 +93,8 @@ class Drill:
     @property
     def text(self) -> str:
         """What a person wants to know, a line each."""
-        m, t = self.measurement, self.measurement.terms
-        words = {"detection": t.detection, "consensus": t.consensus, "fencing": t.fencing, "recovery": t.recovery}
-        told = ", ".join(f"{name} {length:.1f} s" for name, length in words.items() if length is not None)
+        m = self.measurement
+        told = ", ".join(f"{name} {length:.1f} s" for name, length in m.terms.parts.items())
         lines = [
             f"{m.fault} on {m.victim}, {'with' if m.fencing else 'without'} fencing: {FAULTS[m.fault].about}",
             f"the page was gone for {m.gap:.1f} s; {m.lost} requests lost" if m.gap else "the page was never gone",
@@ -119,7 +119,7 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     Raises UsageError for a fault that does not exist, LabError when the cluster cannot be healed."""
     fault = find(name)
     victim = lab.node(until.held(lab))
-    fenced = fencing(lab)
+    on = fenced(lab)
     try:
         with Probe(lab, holders=True) as probe:
             until.served(probe, by=victim)
@@ -135,18 +135,19 @@ def run(lab: Lab, name: str, *, hold: float = HOLD) -> Drill:
     return Drill(
         Measurement(
             fault=name,
-            fencing=fenced,
+            fencing=on,
             gap=round(measure.gap(probe.outages, begin, end), 3),
             lost=sum(s.node is None and begin <= s.sent <= end for s in probe.samples),
             wrong=sum(begin <= s.sent <= end for s in probe.wrong),
             double=round(probe.double_seconds, 3),
             doubled_to_the_end=any(d.start <= end <= d.end for d in probe.doubles),
-            looks=len(probe.holders),
+            looks=len(probe.looks),
+            pause=round(pause(probe.looks), 3),
             unknown=sum(probe.blind.values()),
             victim=victim.name,
             holders=tuple(probe.sightings.holders) if probe.sightings else (),
             predicted=sum(probe.predicted) if fault.loss else None,
-            terms=terms,
+            terms=terms.rounded,
         ),
         probe,
     )
@@ -159,14 +160,13 @@ def _watch(probe: Probe, fault: Fault, victim: Node, begin: float, hold: float) 
             until.served(probe, other_than=victim)
         elif fault.page == "same":
             eventually(lambda: probe.now and any(o.start > begin - 1 for o in probe.outages), within="failover")
-    Timer().wait(seconds(hold))
+    Timer().wait(seconds(hold if fault.page != "on" else 2 * hold))
 
 
 def _other(lab: Lab, node: Node) -> Node:
     return next(other for other in lab if other.name != node.name)
 
 
-def fencing(lab: Lab) -> bool:
-    """Is fencing on? `stonith-enabled` is true unless the configuration says otherwise (Pacemaker Explained, cluster options)."""
-    properties = pacemaker.nvpairs(pacemaker.cib(speaker(lab)), "crm_config")
-    return pacemaker.truth(properties.get("stonith-enabled", "true"))
+def fenced(lab: Lab) -> bool:
+    """Is fencing on? Raises StudentError when no node sees quorum."""
+    return fencing.enabled(pacemaker.cib(speaker(lab)))

@@ -18,10 +18,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
+from typing import IO
 
-from halab import results
-from halab.drill import FAULTS, fencing, run
+from halab import fencing, results
+from halab.drill import FAULTS, fenced, run
 from halab.errors import HalabError, MachineLacks, UsageError
 from halab.heal import heal
 from halab.lab import Lab, current
@@ -29,7 +31,7 @@ from halab.measure import Measurement
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "build" / "drills"
-LAST = "05"
+LAST, ABOUT = "05", "about.json"
 
 #: (fault, with fencing)
 Job = tuple[str, bool]
@@ -66,9 +68,10 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
     """Do these jobs and append what they measure; the number of those that did not end with a healthy cluster."""
     failed = 0
     heal(lab)
-    for number, (name, fenced) in enumerate(jobs, 1):
+    path.with_name(ABOUT).write_text(json.dumps(about(lab)))
+    for number, (name, fencing_on) in enumerate(jobs, 1):
         try:
-            switch(lab, fenced)
+            switch(lab, fencing_on)
             drill = run(lab, name)
             with path.open("a") as file:
                 file.write(json.dumps(drill.measurement.json) + "\n")
@@ -82,12 +85,16 @@ def work(lab: Lab, jobs: Sequence[Job], path: Path) -> int:
     return failed
 
 
+def about(lab: Lab) -> dict:
+    """What the figures depend on."""
+    s, versions = lab.settings, lab.host.about["versions"]
+    return {"date": str(date.today()), "engine": s.engine, "release": s.release, "cores": os.cpu_count(), "versions": versions}
+
+
 def switch(lab: Lab, on: bool) -> None:
     """Fencing on or off, as asked."""
-    from halab import fencing as real
-
-    if fencing(lab) is not on:
-        (real.enable if on else real.disable)(lab)
+    if fenced(lab) is not on:
+        (fencing.enable if on else fencing.disable)(lab)
         heal(lab)
 
 
@@ -97,15 +104,21 @@ def switch(lab: Lab, on: bool) -> None:
 def in_lab(name: str, jobs: Sequence[Job], keep: bool) -> int:
     """A lab of that name with the chapters done, and these jobs in it; the exit status."""
     env = {**os.environ, "HALAB_NAME": name}
-    path = KEPT / f"{name}.jsonl"
+    path, log = KEPT / f"{name}.jsonl", KEPT / f"{name}.log"
 
-    def halab(*argv: str, **io: object) -> int:
-        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, check=False, **io).returncode  # type: ignore[call-overload]
+    def halab(*argv: str, output: IO | None = None) -> int:
+        return subprocess.run([sys.executable, "-m", "halab", *argv], env=env, stdout=output, stderr=output, check=False).returncode
+
+    def worker(jobs: Sequence[Job], output: IO | None = None) -> int:
+        return halab("exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path), output=output)
 
     try:
-        return halab("run", "--to", LAST, stdout=subprocess.DEVNULL) or halab(
-            "exec", "--", sys.executable, "-m", "halab.drills", "--work", json.dumps(jobs), "--into", str(path)
-        )
+        with log.open("ab") as file:
+            there = worker([], file) == 0  # a lab that was kept, and can be healed
+            code = 0 if there else halab("run", "--to", LAST, output=file)
+        if code:
+            print(f"{name}: the chapters ended with {code}, see {log}", flush=True)
+        return code or worker(jobs)
     finally:
         if not keep:
             halab("down")
@@ -135,7 +148,7 @@ def main() -> int:
     broken = results.broken(measured)
     print(*broken, sep="\n")
     if asked.fencing == "both" and asked.only == list(FAULTS) and not any(codes):
-        results.write(measured)
+        results.write(measured, json.loads((KEPT / ABOUT).read_text()))
     return max([*codes, bool(broken)])
 
 

@@ -24,12 +24,15 @@ class HalabError(Exception):
         super().__init__(expected, seen, fix)
 
     def __str__(self) -> str:
-        parts = [self.expected]
-        if self.seen != "":
-            parts.append(f"seen: {self.seen}")
+        parts = [self.expected] if self.seen == "" else [f"expected: {self.expected}", f"seen: {self.seen}"]
         if self.fix:
             parts.append(f"fix: {self.fix}")
         return "\n  ".join(parts)
+
+    @property
+    def in_short(self) -> str:
+        """In one line, for an error that tells of this one."""
+        return f"{self.seen} (expected: {self.expected})" if self.seen != "" else self.expected
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints for this error in a notebook: the message, no traceback."""

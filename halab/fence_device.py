@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 #: In the lab host's own /run: it goes with the lab host.
 FOLDER = "/run/halab/fence"
-KEY, CONF, SOCKET = f"{FOLDER}/fence_xvm.key", f"{FOLDER}/fence_virt.conf", f"{FOLDER}/libvirt-sock"
+KEY, CONF, SOCKET, OTHER = (f"{FOLDER}/{name}" for name in ("fence_xvm.key", "fence_virt.conf", "libvirt-sock", "other.xml"))
 #: User and group of the daemon: below the nodes' ids, and nobody's on the machine.
 USER = idmap.BASE - 1
+#: A machine of libvirt that is no node: to try what is refused. It never runs.
+STRANGER = """<domain type='lxc'><name>stranger</name><uuid>00000000-0000-4000-8000-000000000007</uuid><memory unit='MiB'>64</memory>
+<os><type>exe</type><init>/bin/true</init></os><devices><console type='pty'/></devices></domain>"""
 #: The port that fence_xvm and fence_virtd agree on (fence_virt.conf(5)).
 PORT = 1229
 #: A handle is the process's id and when it started, in ticks (proc(5), field 22 of stat).
@@ -47,7 +50,7 @@ class FenceDevice:
         s = self.lab.settings
         scheme, rest = self.lab.engine.uri.split(":", 1)
         return render(
-            "fence_virt.conf.j2", nodes=s.identities, bridge=s.bridge, key=KEY, lab=s.name,
+            "fence_virt.conf.j2", nodes=s.identities, bridge=s.bridge, key=KEY,
             uri=f"{scheme}+unix:{rest}?socket={SOCKET}", modules=f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/fence-virt",
         )  # fmt: skip
 
@@ -64,6 +67,7 @@ class FenceDevice:
             return
         self._write(CONF, self.config.encode())
         if not self._alive("gate"):
+            self.host.run("rm -f %s", SOCKET)  # an earlier gate's
             uuids = [identity.uuid for identity in self.lab.settings.identities]
             self._spawn("gate", sys.executable, "-m", "halab.gate", SOCKET, str(USER), self.lab.engine.uri, *uuids)
             eventually(lambda: self.host.run("test -S %s", SOCKET).ok, within="daemon", every=0.05, what="the gate before libvirt is open")
@@ -92,6 +96,21 @@ class FenceDevice:
             yield
         finally:
             self.start()
+
+    def powers(self, xml: str, other: str) -> dict[str, bool]:
+        """What the daemon's user may do with what the daemon is connected to: `xml` is that of the machine `other`, which is
+        no node. Raises LabError when the daemon does not run."""
+        uid = self.host.check_output(f"read pid ticks < {self._handle('fence_virtd')} && stat -c %u /proc/$pid").strip()
+        uri = self.host.check_output("grep -o '[a-z]*[+:][^\"]*system[^\"]*' %s", CONF).strip()
+        node, virsh = self.lab.nodes[0].name, f"setpriv --reuid={uid} --regid={uid} --clear-groups virsh --connect %s "
+        self.host.check_output("cat > %s && chmod 644 %s", OTHER, OTHER, input=xml.encode())
+        asked = {
+            "look at a node": self.host.run(virsh + "domstate %s", uri, node),
+            "start another machine": self.host.run(virsh + "start %s", uri, other),
+            "define a machine": self.host.run(virsh + "define %s", uri, OTHER),
+            "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
+        }
+        return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}
 
     def remove(self) -> None:
         """End the daemon and its gate, and forget the key."""

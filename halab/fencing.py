@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from halab import corosync, pacemaker
+from halab import corosync, pacemaker, stonith
 from halab.errors import StudentError
 from halab.fence_device import FenceDevice
 from halab.wait import eventually
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from halab.lab import Lab
     from halab.node import Node
 
-#: The resource, and where the agent finds its key by default (fence_xvm(8)).
-NAME, KEY = "Fencing", "/etc/cluster/fence_xvm.key"
+#: The resource.
+NAME = "Fencing"
 #: Bytes of a key (fence_xvm(8): at most 4096).
 KEY_BYTES = 4096
 #: A unit that holds corosync back at boot, and only then: nothing else starts it (systemd.unit(5), Before=).
@@ -54,6 +55,12 @@ class Event:
     status: str
     completed: str = ""
 
+    @property
+    def at(self) -> float:
+        """When it ended, in s since 1970; infinite while it has not."""
+        text = self.completed.replace(" +", "+").replace(" -", "-")  # pacemaker 2.1 puts a space before the zone
+        return datetime.fromisoformat(text).timestamp() if text else float("inf")
+
     def __str__(self) -> str:
         return f"{self.action} of {self.target}, asked for by {self.origin or 'nobody'}, done by {self.delegate or 'nobody'}: {self.status}"
 
@@ -67,13 +74,20 @@ def parse_history(text: str) -> tuple[Event, ...]:
     )
 
 
-def history(node: Node) -> tuple[Event, ...]:
-    """What the cluster's fencers remember, newest first; one that starts anew asks the others. Raises StudentError.
+def clock(node: Node) -> float:
+    """What time it is on the node, in s since 1970."""
+    return float(node.check_output("date +%s.%N"))
+
+
+def history(node: Node, since: float = 0) -> tuple[Event, ...]:
+    """What the cluster's fencers remember, newest first: what ended since then (s, see `clock`) or has not ended.
+
+    A fencer that starts anew asks the others. Raises StudentError.
 
     Without `--verbose` stonith_admin 3.0 prints one event, and not the newest."""
     result = node.run("stonith_admin --history '*' --verbose --output-as=xml", timeout=20)
     try:
-        return parse_history(result.stdout)
+        return tuple(event for event in parse_history(result.stdout) if event.at >= since)
     except StudentError as error:
         seen = result.stderr.strip() or error.seen
         raise StudentError(f"the fencer answers on {node.name}", seen, "systemctl status pacemaker") from None
@@ -100,7 +114,7 @@ def enable(lab: Lab) -> None:
     FenceDevice(lab).start(key)
     if pacemaker.primitive(pacemaker.cib(first), NAME) is None:
         first.check_output("crm configure primitive %s stonith:fence_xvm params key_file=%s pcmk_host_map=%s op monitor interval=60s",
-                           NAME, KEY, host_map(lab))  # fmt: skip
+                           NAME, stonith.KEY, host_map(lab))  # fmt: skip
     first.check_output("crm_resource --cleanup --resource %s", NAME)
     first.check_output("crm_attribute --type crm_config --name stonith-enabled --update true")
     eventually(lambda: lab.where(NAME), within="resource", what=f"{NAME} runs", retry=(StudentError,))
@@ -109,11 +123,12 @@ def enable(lab: Lab) -> None:
 
 
 def disable(lab: Lab) -> None:
-    """Back to the stopgap of chapter 03: stonith-enabled=false, no device. Safe to repeat."""
+    """Back to the stopgap of chapter 03: stonith-enabled=false, no device, no topology. Safe to repeat."""
     first = lab.nodes[0]
     first.check_output("crm_attribute --type crm_config --name stonith-enabled --update false")
-    pacemaker.forget(first, NAME)
-    eventually(lambda: NAME not in pacemaker.status(first).resources, within="resource", what=f"{NAME} is gone", retry=(StudentError,))
+    first.run("cibadmin --delete-all --force --xpath //fencing-topology", timeout=20)
+    pacemaker.forget(first, *stonith.devices(pacemaker.cib(first)))
+    eventually(lambda: not pacemaker.status(first).devices, within="resource", what="every device is gone", retry=(StudentError,))
     lab.each(_forget)
     FenceDevice(lab).remove()
 
@@ -131,10 +146,10 @@ def unknown(lab: Lab, node: Node) -> list[str]:
 def _prepare(node: Node, key: bytes, seconds: int) -> None:
     node.check_output("test -x /usr/sbin/fence_xvm || { apt-get -qq update && apt-get -qq install fence-virt; }")
     node.check_output("mkdir -p /etc/cluster")
-    node.put(key, KEY, 0o600)
+    node.put(key, stonith.KEY, 0o600)
     node.put(DELAY.format(seconds=seconds), DELAY_FILE)
     node.check_output("systemctl daemon-reload && systemctl -q enable %s", DELAY_UNIT)
 
 
 def _forget(node: Node) -> None:
-    node.check_output("systemctl -q disable %s 2>/dev/null; rm -f %s %s; systemctl daemon-reload", DELAY_UNIT, DELAY_FILE, KEY)
+    node.check_output("systemctl -q disable %s 2>/dev/null; rm -f %s %s; systemctl daemon-reload", DELAY_UNIT, DELAY_FILE, stonith.KEY)

@@ -1,4 +1,4 @@
-"""A gate before libvirt: whoever comes through it can look at some domains, and power them off and on. Nothing else.
+"""A gate before libvirt: whoever comes through it sees what is on and off, and can power some domains off and on. Nothing else.
 
     python -m halab.gate SOCKET UID URI UUID…       runs as root in the lab host
 
@@ -15,23 +15,32 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
+
+import libvirt
 
 LIBVIRTD = "/run/libvirt/libvirt-sock"
 PROGRAM, VERSION, KEEPALIVE = 0x20008086, 1, 0x6B656570
 CALL, REPLY, PING = 0, 1, 3  # PING: a message that wants no answer
 ERROR = 1
-OPEN, LOOKUP_BY_UUID, LOOKUP_BY_NAME = 1, 24, 23
-#: close, what the daemon supports, how it authenticates, its kind of URI, whether it is alive: no domain is named.
-ABOUT_ITSELF = {2: "close", 3: "get type", 60: "supports feature", 66: "auth list", 110: "get URI"}
-#: Ids and names; fence_virtd shows a caller only those of its group.
-LISTS = {51: "number of domains", 273: "list all domains"}
+OPEN = 1
+#: About the connection: no domain is named.
+ABOUT_ITSELF = {
+    2: "close",
+    3: "get type",
+    60: "supports feature",
+    66: "auth list",
+    110: "get URI",
+    360: "tell me when it closes",
+    361: "don't",
+}
+#: Names, and on or off, of all domains (one that it may not look at ends its list); it shows a caller those of the caller's group.
+LISTS = {51: "number of domains", 273: "list all domains", 16: "info", 212: "state", 23: "look up by name", 24: "look up by UUID"}
 #: Each names its domain first: name, UUID, id.
-POWER = {9: "create", 12: "destroy", 14: "XML", 16: "info", 196: "create with flags", 212: "state", 234: "destroy with flags"}
-#: VIR_ERR_OPERATION_DENIED and VIR_FROM_ACCESS of libvirt/virterror.h
-DENIED, FROM_ACCESS, LEVEL_ERROR = 29, 58, 2
+POWER = {9: "create", 12: "destroy", 14: "XML", 196: "create with flags", 234: "destroy with flags"}
+#: libvirt's "operation denied", by its access control, an error (libvirt/virterror.h).
+REFUSED = (libvirt.VIR_ERR_OPERATION_DENIED, libvirt.VIR_FROM_ACCESS, libvirt.VIR_ERR_ERROR)
 #: The longest message of the protocol, bytes.
 LONGEST = 32 * 1024 * 1024
 
@@ -64,13 +73,11 @@ def allowed(message: Message, uri: str, uuids: set[UUID]) -> bool:
 
 
 def _allowed(procedure: int, body: bytes, uri: str, uuids: set[UUID]) -> bool:
-    if procedure in ABOUT_ITSELF or procedure in LISTS or procedure == LOOKUP_BY_NAME:
+    if procedure in ABOUT_ITSELF or procedure in LISTS:
         return True
     if procedure == OPEN:
         present, rest = struct.unpack(">I", body[:4])[0], body[4:]
         return bool(present) and _string(rest)[0] == uri.encode()
-    if procedure == LOOKUP_BY_UUID:
-        return UUID(bytes=body[:16]) in uuids
     if procedure in POWER:
         _, rest = _string(body)
         return UUID(bytes=rest[:16]) in uuids
@@ -87,7 +94,8 @@ def refusal(message: Message) -> bytes:
     """The answer that a client takes for libvirt's own "operation denied" (struct remote_error)."""
     text = b"halab.gate: a fence device may look, power off and power on, and only this lab's nodes"
     said = struct.pack(">I", len(text)) + text + b"\0" * (-len(text) % 4)
-    body = struct.pack(">iiI", DENIED, FROM_ACCESS, 1) + said + struct.pack(">iIIIIiiI", LEVEL_ERROR, 0, 0, 0, 0, 0, 0, 0)
+    code, domain, level = REFUSED
+    body = struct.pack(">iiI", code, domain, 1) + said + struct.pack(">iIIIIiiI", level, 0, 0, 0, 0, 0, 0, 0)
     header = struct.pack(">IIiiIi", message.program, message.version, message.procedure, REPLY, message.serial, ERROR)
     return framed(header + body)
 
@@ -142,7 +150,6 @@ class Gate(socketserver.ThreadingUnixStreamServer):
 
 def main() -> None:
     path, uid, uri, *uuids = sys.argv[1:]
-    Path(path).unlink(missing_ok=True)  # an earlier gate's
     os.umask(0o177)
     with Gate(path, Handler) as gate:
         gate.uri, gate.uuids = uri, {UUID(text) for text in uuids}

@@ -123,6 +123,8 @@ def _shown(chapter: str, only: str | None = None) -> Chapter:
 
     from halab import exercise
 
+    if chapter not in chapters():
+        raise UsageError(f"{chapter} is a chapter with checks", fix="the chapters are " + ", ".join(chapters()))
     asked = exercise.find(only) if only else None
     path = _own_report(f"{chapter}-{only}") if only else Path(os.environ.get("HALAB_REPORT") or _own_report(chapter))
     found = run([chapter], path, only=asked.checks if asked else ()).chapter(chapter)

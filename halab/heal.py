@@ -14,20 +14,13 @@ from halab import corosync, pacemaker
 from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.lab import Sight
 from halab.probe import ask
+from halab.repair import mend, not_well, remove_address, restart, unspoil, unwritten, wake, write_again
 from halab.wait import eventually
 
 if TYPE_CHECKING:
     from halab.lab import Lab
     from halab.node import Node
 
-#: The cluster's daemons by the names of their programs (pacemakerd(8), Pacemaker Administration, daemons).
-PACEMAKER = ("pacemakerd", *(f"pacemaker-{part}" for part in ("based", "fenced", "execd", "attrd", "schedulerd", "controld")))
-DAEMONS = ("corosync", *PACEMAKER)
-#: Where a full disk is put over what the node writes (`halab.faults.disk_full`), and the name of its mount.
-WRITTEN, FULL = ("/var/lib/pacemaker", "/var/lib/corosync", "/var/log"), "halab-full"
-#: What a damaged corosync.conf was before (`halab.faults.conf_damaged`).
-CONF = "/etc/corosync/corosync.conf"
-BEFORE = f"{CONF}.before"
 #: corosync's and pacemaker's cores (pacemakerd and corosync change into these folders).
 CORES = "/var/lib/pacemaker/cores /var/lib/corosync"
 
@@ -40,11 +33,14 @@ def heal(lab: Lab) -> None:
     lab.each(wake)
     lab.each(unspoil)
     lab.each(mend)
-    tidy(lab)
+    for node in lab:  # one at a time: the others keep what it lost
+        write_again(node)
+    with suppress(HalabError):  # what it could not do is told below
+        tidy(lab)
     try:
         _verify(lab, 60)
     except LabError:
-        lab.each(lambda node: restart(node) if _not_well(node) else None)
+        lab.each(lambda node: restart(node) if not_well(node) else None)
         _verify(lab, "election")
 
 
@@ -60,78 +56,6 @@ def _verify(lab: Lab, within: str | float) -> None:
     except DeadlinePassed as passed:
         seen = "; ".join(passed.seen) if isinstance(passed.seen, list) else passed.seen
         raise LabError("the cluster is healthy again", seen, "halab reset 06, or halab down and halab run") from None
-
-
-# -- one node ---------------------------------------------------------------------------------------------
-
-
-def wake(node: Node) -> None:
-    """Power, clock and cable as they should be, until it answers SSH."""
-    if node.state == "paused":
-        node.resume()
-    node.start()
-    eventually(lambda: _plugged(node), within="daemon", what=f"the cable of {node.name} is plugged in")
-    node.wait_for_ssh()
-
-
-def _plugged(node: Node) -> bool:
-    with suppress(LabError):  # a node that is started just now has no cable yet
-        node.lab.network.plug(node.name)
-        return True
-    return False
-
-
-def unspoil(node: Node) -> None:
-    """Let stopped daemons go on, and take away what faults left on the node's disk; safe when there is nothing."""
-    names = " ".join(DAEMONS)
-    node.run(f'pids=$(pidof {names}); test -z "$pids" || kill -CONT $pids')
-    node.check_output(
-        "for dir in %s %s %s; do while findmnt -n -o SOURCE $dir | grep -qx %s; do umount -l $dir; done; done", *WRITTEN, FULL
-    )
-    node.check_output("if test -e %s; then mv %s %s; fi", BEFORE, BEFORE, CONF)
-
-
-def mend(node: Node) -> None:
-    """Restart the cluster's daemons where they don't run or don't answer; one that is well is left alone."""
-    try:
-        eventually(lambda: "failed" in (text := _not_well(node)) or not text, within=10, every=0.5)
-    except DeadlinePassed:
-        restart(node)
-    else:
-        if _not_well(node):
-            restart(node)
-
-
-def _not_well(node: Node) -> str:
-    """What is wrong with the cluster's daemons on a node; empty when nothing is."""
-    units = node.run("systemctl is-active corosync pacemaker").stdout.split()
-    if units != ["active", "active"]:
-        return f"corosync is {units[0]}, pacemaker is {units[1]}"
-    missing = [name for name in DAEMONS if not node.run("pidof -s %s", name).ok]
-    if missing:
-        return f"without {', '.join(missing)}"
-    try:
-        return "" if pacemaker.status(node).dc else "no DC"
-    except StudentError as error:
-        return str(error.seen)
-
-
-def restart(node: Node) -> None:
-    """End what is left of the cluster on this node, with its resources, and start it again.
-
-    pacemakerd waits for the others before it ends (TimeoutStopSec=30min), and without them for ever: it is killed.
-    All that it started is in its cgroup and goes with it; the address does not, and is removed."""
-    node.run("systemctl stop --no-block pacemaker; systemctl kill --kill-whom=all --signal=KILL pacemaker corosync")
-    node.check_output("systemctl stop pacemaker corosync; systemctl reset-failed pacemaker corosync 2>/dev/null; rm -rf /dev/shm/qb-*")
-    remove_address(node)
-    node.check_output("systemctl start corosync && systemctl start pacemaker", timeout=90)
-
-
-def remove_address(node: Node) -> None:
-    """Take the virtual IP off a node, wherever it is there; safe when it is not."""
-    address = str(node.lab.virtual_ip)
-    if place := (node.seen_addresses or {}).get(address):
-        node.check_output("ip addr del %s dev %s", f"{address}/{place.prefix}", place.interface)
 
 
 # -- the cluster ------------------------------------------------------------------------------------------
@@ -192,13 +116,15 @@ def _wrong(node: Node) -> str:
         return node.state
     if (seen := corosync.joined(node)) != [other.number for other in node.lab]:
         return f"sees members {seen}"
-    if text := _not_well(node):
+    if text := not_well(node):
         return text
     status = pacemaker.status(node)
     if status.ready != names:
         return f"sees ready {', '.join(status.ready) or 'nobody'}"
     if not pacemaker.idle(node):
         return "the DC is busy"
+    if text := unwritten(node):
+        return text
     left = [*status.failures, *status.orphans, *status.unmanaged]
     left += node.run(f"find {CORES} -name 'core*' -type f 2>/dev/null").stdout.split()
     return ", ".join(left)

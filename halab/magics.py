@@ -91,6 +91,9 @@ def _run(where: str, machine: Host | Node, command: str, *args: str) -> Result:
     """Raises DeadlinePassed that names the cell's time and not the whole script."""
     try:
         return machine.run(command, *args, timeout=DEADLINE)
+    except KeyboardInterrupt:
+        print(f"interrupted here; on {where} the command may go on until it ends, {seconds(DEADLINE):g} s at most")
+        raise
     except DeadlinePassed:
         raise DeadlinePassed(f"{where}: the cell's commands end within {seconds(DEADLINE):g} s", "still running") from None
 

@@ -38,6 +38,13 @@ def parse_links(text: str) -> dict[str, Link]:
     }
 
 
+def _drops(froms: list[str], tos: list[str]) -> Iterator[str]:
+    """The rules for one way; what goes to anybody or comes from anybody also passes the lab host's own end."""
+    match = " ".join(f"{key} {{ {', '.join(names)} }}" for key, names in (("iifname", froms), ("oifname", tos)) if names)
+    for chain in ("forward", *["input"] * (not tos), *["output"] * (not froms)):
+        yield f"add rule bridge {FAULTS} {chain} {match} drop"
+
+
 class Network:
     def __init__(self, host: Host) -> None:
         self.host, self.settings, self.bridge = host, host.settings, bridge(host)
@@ -118,19 +125,14 @@ class Network:
         Raises UsageError on Open vSwitch, whose packets nft does not see."""
         if self.settings.bridge_type == "openvswitch":
             raise UsageError("a bridge on which the lab can drop packets", "Open vSwitch's", "a lab with bridge_type = linux")
-        handles = [handle for froms, tos in ways for handle in self._drop(froms, tos)]
+        self.host.check_output("nft -f -", input=FAULT_CHAINS.encode())
+        rules = "\n".join(rule for froms, tos in ways for rule in _drops(froms, tos))
+        added = json.loads(self.host.check_output("nft --echo --json --handle %s", rules))["nftables"]  # all at once, or none
         try:
             yield
         finally:
-            for chain, handle in handles:
-                self.host.run("nft delete rule bridge %s %s handle %s", FAULTS, chain, handle)  # gone after `heal`
-
-    def _drop(self, froms: list[str], tos: list[str]) -> Iterator[tuple[str, int]]:
-        self.host.check_output("nft -f -", input=FAULT_CHAINS.encode())
-        for chain in ("forward", *["input"] * (not tos), *["output"] * (not froms)):
-            match = " ".join(f"{key} {{ {', '.join(names)} }}" for key, names in (("iifname", froms), ("oifname", tos)) if names)
-            added = self.host.check_output("nft --echo --json --handle %s", f"add rule bridge {FAULTS} {chain} {match} drop")
-            yield chain, json.loads(added)["nftables"][0]["add"]["rule"]["handle"]
+            for rule in [one["add"]["rule"] for one in added]:
+                self.host.run("nft delete rule bridge %s %s handle %s", FAULTS, rule["chain"], rule["handle"])  # gone after `heal`
 
     @contextmanager
     def disturbed(self, node: str, loss: float, delay: float) -> Iterator[None]:

@@ -22,7 +22,9 @@ class Status:
     """What `crm_mon` says: dc (name or None), quorum, names of the nodes that are online, in standby, in
     maintenance; resource id -> nodes where it is active; ids of resources that the cluster does not
     manage (unmanaged, in maintenance or blocked) and of orphans, which the configuration does not know;
-    one text for each failed operation in the history; `known`: every node of the configuration, whether it is there or not."""
+    one text for each failed operation in the history; ids of the resources that are fence devices; `known`: every
+    node of the configuration, whether it is there or not; names of the nodes of which the cluster does not know what
+    they still run (unclean)."""
 
     dc: str | None
     quorum: bool
@@ -33,7 +35,9 @@ class Status:
     unmanaged: tuple[str, ...]
     orphans: tuple[str, ...]
     failures: tuple[str, ...]
+    devices: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    unclean: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -60,7 +64,9 @@ def parse_status(text: str) -> Status:
         unmanaged=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if _left_alone(r)})),
         orphans=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("orphaned") == "true"})),
         failures=tuple(f"{f.get('op_key')} on {f.get('node')}: {f.get('exitstatus')}" for f in root.findall("./failures/failure")),
+        devices=tuple(sorted({r.get("id", "") for r in root.iterfind(".//resource") if r.get("resource_agent", "")[:8] == "stonith:"})),
         known=tuple(sorted(n.get("name", "") for n in nodes)),
+        unclean=tuple(sorted(n.get("name", "") for n in nodes if n.get("unclean") == "true")),
     )
 
 
@@ -165,10 +171,10 @@ def ties(cib: ElementTree.Element, name: str) -> list[str]:
 
 
 def forget(node: Node, *names: str) -> None:
-    """Take resources out of the configuration, with every constraint about them; those that are not there do not matter."""
+    """Take resources, with every constraint about them, or a set of defaults out of the configuration, where they are there."""
     for name in names:
         about = " or ".join(f"@{attribute}='{name}'" for attribute in ("id", "rsc", "with-rsc", "first", "then"))
-        for xpath in (f"//constraints/*[{about}]", f"//resources/*[@id='{name}']"):
+        for xpath in (f"//constraints/*[{about}]", f"//resources/*[@id='{name}']", f"//rsc_defaults/*[@id='{name}']"):
             node.run("cibadmin --delete-all --force --xpath %s", xpath, timeout=20)
 
 

@@ -19,7 +19,9 @@ GENEROUS = 20
 class Prediction:
     """What will happen, each question by its name. `seconds`, and names that begin with it, are upper bounds in s."""
 
-    def __init__(self, **said: object) -> None:
+    def __init__(self, *unnamed: object, **said: object) -> None:
+        if unnamed:
+            raise UsageError("each answer has the name of its question", ", ".join(map(repr, unnamed)), "halab.predict(seconds=10)")
         if not said:
             raise UsageError("a prediction says something", "nothing", "halab.predict(seconds=10)")
         for name, value in said.items():
@@ -33,7 +35,8 @@ class Prediction:
     def against(self, **seen: object) -> "Comparison":
         """Compare with what happened. Raises UsageError when a question was not predicted, or stays unanswered."""
         if set(seen) != set(self.said):
-            raise UsageError(f"answers to {', '.join(self.said)}", ", ".join(seen) or "none")
+            fix = "predict again with these names, and go on from there"
+            raise UsageError(f"a prediction of {', '.join(seen) or 'nothing'}", f"one of {', '.join(self.said)}", fix)
         return Comparison({name: _compared(name, self.said[name], value) for name, value in seen.items()})
 
 
@@ -60,7 +63,7 @@ def _compared(name: str, said: object, seen: object) -> tuple[bool, str]:
     if not isinstance(seen, (int, float)):
         return False, f"you predicted {_value(name, said)}, it did not happen"
     if seen > said:
-        return False, f"it took longer than your {said:g} s"
+        return False, f"it took {seen:.1f} s, longer than your {said:g} s"
     if seen * GENEROUS < said:
         return False, f"your {said:g} s are more than {GENEROUS} times too long"
     return True, f"within your {said:g} s"

@@ -6,29 +6,27 @@ visitor's would be, and none waits for another: an outage is seen as fine as a g
 
 from __future__ import annotations
 
-import re
-import socket
 import threading
 import time
 from bisect import insort
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
-from halab.errors import UsageError
+from halab.client import ask, fetch, listens
+from halab.errors import LabError, UsageError
 from halab.lab import Sight
 from halab.sightings import Double, Look, Sightings, doubles
 from halab.wait import seconds
+
+__all__ = ["Outage", "Probe", "Sample", "ask", "listens"]
 
 if TYPE_CHECKING:
     from halab.journal import Event
     from halab.lab import Lab
     from halab.measure import Terms
-
-PAGE = re.compile(r"pacemaker\d\d")
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,7 @@ class Probe:
         self.marks: list[tuple[float, str]] = []
         #: What the nodes' journals say about the time, once `halab.measure.explain` has read them.
         self.events: list[Event] = []
+        self.victim = ""
         self.terms: Terms | None = None
         self.predicted: tuple[float, ...] = ()
         self.sightings = Sightings(lab) if holders else None
@@ -83,12 +82,13 @@ class Probe:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.wait(self.after)
         self._stop.set()
         self._thread.join(seconds(self.timeout + 5))
         if self.sightings:
-            self.sightings.stop()
+            with suppress(LabError) if kind else nullcontext():  # what went wrong first is told
+                self.sightings.stop()
 
     def mark(self, text: str) -> float:
         """Note that something was done now: when (s)."""
@@ -179,28 +179,3 @@ class Probe:
         sample = Sample(sent - self.zero, time.monotonic() - self.zero, node, answered and node is None)
         with self._lock:
             insort(self.samples, sample, key=lambda one: one.sent)
-
-
-def ask(url: str, timeout: float = 0.5) -> str | None:
-    """Which node's page is served at `url`: its name, or None when there is no good answer."""
-    return fetch(url, timeout)[0]
-
-
-def fetch(url: str, timeout: float) -> tuple[str | None, bool]:
-    """(the node whose page is served, or None when there is no good answer; was there any answer)."""
-    try:  # verify: without TLS there is nothing to verify, and loading certificates takes 30 ms a client
-        with httpx.Client(timeout=seconds(timeout), trust_env=False, verify=False) as client:
-            response = client.get(url)
-    except httpx.HTTPError:
-        return None, False
-    found = PAGE.search(response.text) if response.status_code == 200 else None
-    return (found.group() if found else None), True
-
-
-def listens(address: object, port: int, timeout: float = 0.5) -> bool:
-    """Does that port take a connection within `timeout` seconds?"""
-    try:
-        with socket.create_connection((str(address), port), seconds(timeout)):
-            return True
-    except OSError:
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from halab.errors import LabError
 from halab.lab import Sight
 from halab.wait import seconds
 
@@ -74,6 +76,11 @@ def doubles(looks: Iterable[Look]) -> list[Double]:
     return found
 
 
+def pause(looks: Iterable[Look]) -> float:
+    """The longest time between two looks, in s: what is shorter than that can go unseen. 0 with less than two."""
+    return max((b.at - a.at for a, b in pairwise(looks)), default=0.0)
+
+
 class Sightings:
     """Looks every `every` seconds while the `with` block runs; `looks` on the clock that begins at `zero`."""
 
@@ -86,20 +93,25 @@ class Sightings:
         return f"<sightings of {self.lab.virtual_ip}: held by {' then '.join(self.holders) or 'nobody'}>"
 
     def start(self, zero: float | None = None) -> Sightings:
-        """Begin; returns after the first look. Raises HostDown."""
+        """Begin; returns after the first look. Raises HostDown, and LabError when there is none."""
         self._zero = time.monotonic() if zero is None else zero
         names = [node.name for node in self.lab]
         self._link = self._stack.enter_context(self.lab.host.talk(*self.lab.engine.lookout(names, self.lab.virtual_ip, self.every)))
         self._first = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        self._first.wait(seconds("fact"))
+        if not self._first.wait(seconds("fact")):
+            self.stop()
         return self
 
     def stop(self) -> None:
+        """End. Raises LabError when the lookout had ended before: a time that nobody looked at proves nothing."""
         with self._stack:
-            self._link.shutdown(1)  # socket.SHUT_WR: its stdin ends
+            looked = self._thread.is_alive() and self._first.is_set()
+            self._link.shutdown(socket.SHUT_WR)  # its stdin ends
             self._thread.join(seconds("fact"))
+        if not looked:
+            raise LabError("the lookout looks to the end", f"it ended after {len(self.looks)} looks", "halab status; host.log of the lab")
 
     @property
     def holders(self) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from halab import corosync, pacemaker
+from halab import corosync, fencing, pacemaker, stonith
 from halab.errors import DeadlinePassed, LabError, StudentError
 from halab.expect import attempt, describe
 from halab.lab import Lab, Sight, current
@@ -100,6 +100,12 @@ def _unlimited(lab: Lab) -> dict[str, object]:
     return {} if limit else {"migration-threshold": limit}
 
 
+def _unfenced(lab: Lab) -> dict[str, object]:
+    on = fencing.enabled(pacemaker.cib(lab.nodes[0]))
+    without = [node.name for node in lab.nodes[1:] if not stonith.able(lab.nodes[0], node.name)]
+    return {"stonith-enabled": on, "without a device": without} if without or not on else {}
+
+
 STAGES: tuple[tuple[str, Callable[[Lab], dict]], ...] = (
     ("nodes that all answer", _silent),
     ("a membership of all nodes in corosync", _apart),
@@ -107,4 +113,5 @@ STAGES: tuple[tuple[str, Callable[[Lab], dict]], ...] = (
     ("the virtual IP on one node", _not_held_once),
     ("the page at the virtual IP served by its holder", _not_served),
     ("a migration threshold for the service", _unlimited),
+    ("fencing, on, with a device for every other node", _unfenced),
 )

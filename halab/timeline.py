@@ -14,10 +14,10 @@ from halab.probe import Probe
 from halab.sightings import Look
 
 #: The terms of a gap and their colours, in order.
-TERMS = {"detection": SERIES[2], "consensus": SERIES[3], "fencing": SERIES[5], "recovery": SERIES[4]}
-#: What is told of the events: the first of each, by their short names.
+TERMS = {"detection": SERIES[2], "consensus": SERIES[3], "decision": OFF, "fencing": SERIES[5], "recovery": SERIES[4]}
+#: What is told of the events: the first of each by a short name.
 TOLD = {"token lost": "token lost", "membership": "new membership", "quorum lost": "quorum lost", "transition": "transition",
-        "fenced": "fenced", "starting": "start"}  # fmt: skip
+        "fenced": "fenced", "starting": "start", "started": "started"}  # fmt: skip
 #: Names of events stand on so many levels, so that none covers another; so many characters fill a line.
 LEVELS, CHARACTERS = 4, 100
 
@@ -41,12 +41,16 @@ def explained(probe: Probe) -> Figure:
     _events(axes, rows, probe)
     axes.set_yticks(range(rows), lanes)
     axes.set_ylim(-0.6, rows + 1.7)
-    axes.set_xlim(0, probe.samples[-1].done)
+    axes.set_xlim(0, _end(probe))
     axes.set_xlabel(_legend(probe), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plt.close(figure)
     return figure
+
+
+def _end(probe: Probe) -> float:
+    return probe.samples[-1].done if probe.samples else 1.0
 
 
 def _legend(probe: Probe) -> str:
@@ -78,30 +82,31 @@ def _terms(axes, lane: int, probe: Probe) -> None:
     """The measured terms as bars one after another, and token and consensus of the configuration map below them."""
     begin = probe.marks[0][0] if probe.marks else 0.0
     at = begin
-    for name, colour in TERMS.items():
-        if length := getattr(probe.terms, name):
-            _bar(axes, lane + 1, at, length, colour, name)
-            at += length
+    for name, length in probe.terms.parts.items() if probe.terms else ():
+        _bar(axes, lane + 1, at, length, TERMS[name], name, _end(probe))
+        at += length
     at = begin
     for name, length, colour in zip(("token", "consensus"), probe.predicted, TERMS.values(), strict=False):
-        _bar(axes, lane, at, length, colour, name)
+        _bar(axes, lane, at, length, colour, name, _end(probe))
         at += length
 
 
-def _bar(axes, lane: int, at: float, length: float, colour: str, name: str) -> None:
+def _bar(axes, lane: int, at: float, length: float, colour: str, name: str, whole: float) -> None:
     axes.barh(lane, length, left=at, height=0.55, color=colour, lw=0)
-    axes.text(at + length / 2, lane, f"{name}\n{length:.1f}", ha="center", va="center", fontsize=6.5, color="white", clip_on=True)
+    words = [name] * (length * 1.3 * CHARACTERS > len(name) * whole) + [f"{length:.1f}"] * (length * CHARACTERS > 3 * whole)
+    axes.text(at + length / 2, lane, "\n".join(words), ha="center", va="center", fontsize=6.5, color="white")
 
 
 def _events(axes, top: int, probe: Probe) -> None:
     """Marks, and the first event of each kind, as lines with their names above."""
     first: dict[str, float] = {}
     for event in probe.events:
-        first.setdefault(event.kind, event.at)
+        if event.node != probe.victim or event.kind == "quorum lost":  # what the others know; the terms are made of that
+            first.setdefault(event.kind, event.at)
     lines = [(at, text, INK, "--") for at, text in probe.marks] + [(first[k], text, OFF, ":") for k, text in TOLD.items() if k in first]
     ends = [0.0] * LEVELS  # where the last name on each level ends
     for at, text, colour, style in sorted(lines):
         level = next((k for k, end in enumerate(ends) if end <= at), ends.index(min(ends)))
-        ends[level] = at + len(text) * probe.samples[-1].done / CHARACTERS
+        ends[level] = at + len(text) * _end(probe) / CHARACTERS
         axes.axvline(at, color=colour, lw=1, ls=style, zorder=0.5)
         axes.text(at, top + 1.6 - 0.5 * level, f" {text}", ha="left", va="top", fontsize=7.5, color=colour)

@@ -7,8 +7,8 @@ answer yet counts as "not yet".
 from collections.abc import Callable
 from typing import TypeVar
 
-from halab import corosync, pacemaker
-from halab.errors import StudentError
+from halab import corosync, fencing, pacemaker
+from halab.errors import DeadlinePassed, StudentError
 from halab.lab import Lab, Sight
 from halab.node import Node
 from halab.probe import Probe
@@ -43,8 +43,12 @@ def idle(node: Node) -> bool:
 
 
 def runs(lab: Lab, resource: str) -> str:
-    """The resource runs on one node: its name."""
-    return _found(lambda: lab.where(resource), lambda name: name is not None, "resource", f"{resource} runs on one node")
+    """The resource runs on one node: its name. A DeadlinePassed tells what failed."""
+    try:
+        return _found(lambda: lab.where(resource), lambda name: name is not None, "resource", f"{resource} runs on one node")
+    except DeadlinePassed as passed:
+        failed = [failure for status in lab.each(pacemaker.status).values() for failure in status.failures if resource in failure]
+        raise DeadlinePassed(passed.expected, "; ".join(sorted(set(failed))) or "nowhere, and no failure", "crm_mon -1rf") from None
 
 
 def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) -> str:
@@ -75,6 +79,28 @@ def failed(node: Node, times: int) -> tuple[str, ...]:
     """So many failed operations are recorded: what they were. With 0: none is left."""
     what = f"{times} failed operations are recorded"
     return eventually(lambda: pacemaker.status(node).failures, lambda f: len(f) == times, within="resource", what=what, retry=RETRY)
+
+
+def fenced(node: Node, target: Node, since: float = 0) -> fencing.Event:
+    """The history on this node tells that the target was fenced, since then (s, `fencing.clock`): by which event."""
+
+    def done() -> list[fencing.Event]:
+        return [e for e in fencing.history(node, since) if e.target == target.name and e.status == "success"]
+
+    return eventually(done, within="failover", what=f"{target.name} is fenced", retry=RETRY)[0]
+
+
+def unclean(node: Node, target: Node) -> tuple[str, ...]:
+    """This node's cluster does not know what the target still runs, and would fence it: the names of all such nodes."""
+    what = f"{target.name} is unclean"
+    return eventually(lambda: pacemaker.status(node).unclean, lambda seen: target.name in seen, within="failover", what=what, retry=RETRY)
+
+
+def process(node: Node, program: str) -> bool:
+    """A process of that name runs on the node, seen from outside."""
+    return eventually(
+        lambda: node.lab.engine.runs(node.identity, program) is True, within="boot", every=0.02, what=f"{program} runs on {node.name}"
+    )
 
 
 def _found(look: Callable[[], str | None], wanted: Callable[[str | None], bool], within: str, what: str) -> str:

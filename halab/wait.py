@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TypeVar
 
-from halab.errors import DeadlinePassed
+from halab.errors import DeadlinePassed, HalabError
 from halab.settings import load
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def eventually(
         except retry as error:
             last = error
         if time.monotonic() + every > deadline:
-            raise DeadlinePassed(f"{what} within {limit:g} s", last)
+            raise DeadlinePassed(f"{what} within {limit:g} s", last.in_short if isinstance(last, HalabError) else last)
         Event().wait(every)
 
 

@@ -129,4 +129,4 @@ def everywhere(lab: Lab, command: str, *args: object) -> None:
 
 
 # Each module registers its own.
-from tests.mutants import environment, corosync, pacemaker, virtual_ip, apache, drills  # noqa: E402, F401, I001
+from tests.mutants import environment, corosync, pacemaker, virtual_ip, apache, drills, fencing  # noqa: E402, F401, I001

@@ -20,7 +20,7 @@ from halab.host import Host
 from halab.lab import Lab
 from halab.report import Report
 
-STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "reset", "student"}
+STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "drill", "reset", "student"}
 COMMANDS = sorted(cli.main.commands)
 
 
@@ -234,6 +234,39 @@ def inside(monkeypatch: pytest.MonkeyPatch, about: dict) -> list[list[str]]:
 def test_options_of_a_nodes_command_are_the_commands_own(inside: list[list[str]]) -> None:
     halab("ssh", "pacemaker01", "crm_mon", "-1", "--help", "--verbose")
     assert inside[0][-5:] == ["root@192.168.100.10", "crm_mon", "-1", "--help", "--verbose"]
+
+
+def test_without_a_fault_a_drill_lists_them_all() -> None:
+    from halab.drill import FAULTS
+
+    found = halab("drill")
+    assert found.exit_code == 0
+    assert [line.split()[0] for line in found.output.splitlines()] == list(FAULTS)
+
+
+def test_a_fault_that_does_not_exist_needs_no_lab_to_be_refused() -> None:
+    assert halab("drill", "flood").exit_code == UsageError.exit_code
+
+
+@pytest.mark.parametrize(("on", "code"), [(True, 0), (False, UsageError.exit_code)])
+def test_fencing_is_demanded_before_anything_is_broken(monkeypatch: pytest.MonkeyPatch, on: bool, code: int) -> None:
+    from halab import drill
+
+    done: list[str] = []
+    measured = SimpleNamespace(measurement=SimpleNamespace(json={"gap": 1.5}), text="the page was gone for 1.5 s")
+    monkeypatch.setattr(course, "enter", lambda: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(drill, "fenced", lambda lab: on)
+
+    def run(lab: object, name: str) -> SimpleNamespace:
+        done.append(name)
+        return measured
+
+    monkeypatch.setattr(drill, "run", run)
+    found = halab("drill", "power-cut", "--fencing")
+    assert (found.exit_code, done) == (code, ["power-cut"] * on)
+    if on:
+        assert "gone for 1.5 s" in found.output
+        assert json.loads(halab("drill", "power-cut", "--json").output) == {"gap": 1.5}
 
 
 @pytest.mark.parametrize("argv", [["ls", "-h", "--json"], ["--", "ls", "-h", "--json"]])

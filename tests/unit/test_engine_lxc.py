@@ -160,3 +160,9 @@ def test_an_engine_that_is_not_built_is_refused_with_the_way_out(settings: Setti
 def test_the_engine_and_its_hypervisor_belong_together(settings: Settings) -> None:
     made, hypervisor = engine.pick("lxc", Host(settings))
     assert (made.name, hypervisor.uri) == ("lxc", "lxc:///system")
+
+
+def test_the_lookout_is_a_program_that_needs_nothing_of_ours(settings: Settings) -> None:
+    argv = lxc(FakeHost(settings)).lookout(["pacemaker01"], settings.virtual_ip, 0.1)
+    assert argv[1] == "-I" and argv[2].endswith("lookout.py")
+    assert argv[3:] == ["0.1", "192.168.100.100", "pacemaker01"]

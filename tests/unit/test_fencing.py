@@ -39,6 +39,17 @@ def test_history_newest_first() -> None:
     assert str(oldest) == "reboot of pacemaker03, asked for by pacemaker01, done by pacemaker01: success"
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-11-25 08:05:10.5Z", "2026-11-25 08:05:10.5+00:00", "2026-11-25 09:05:10.5 +01:00", "2026-11-25 03:05:10.5 -05:00"]
+)
+def test_when_it_ended(text: str) -> None:
+    assert Event("off", "a", "b", "c", "d", "success", text).at == 1795593910.5
+
+
+def test_what_has_not_ended_is_later_than_anything() -> None:
+    assert Event("off", "a", "b", "c", "d", "pending").at > 1e12
+
+
 def test_history_of_a_cluster_that_never_fenced() -> None:
     assert fencing.parse_history(NOTHING) == ()
 

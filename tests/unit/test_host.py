@@ -70,6 +70,18 @@ def test_a_lab_host_that_closes_the_connection_is_no_answer(warden: SimpleNamesp
         Host(settings).run("true")
 
 
+def test_a_program_in_the_lab_host_has_the_connection_to_itself(warden: SimpleNamespace, settings: Settings) -> None:
+    warden.answer = b"a line\n"
+    with Host(settings).talk("lookout", "0.1") as link:
+        assert link.makefile("r").readline() == "a line\n"
+    assert warden.request == {"argv": ["lookout", "0.1"], "talk": True}
+
+
+def test_nobody_talks_to_a_lab_host_that_is_down(settings: Settings) -> None:
+    with pytest.raises(HostDown), Host(settings).talk("lookout"):
+        raise AssertionError("talked")
+
+
 def test_a_socket_that_is_not_there_is_a_lab_host_that_is_down(settings: Settings) -> None:
     with pytest.raises(HostDown, match=r"fix: halab up"):
         Host(settings).run("true")

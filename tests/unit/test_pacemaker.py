@@ -146,6 +146,17 @@ def test_a_resource_in_maintenance_is_unmanaged_and_a_standby_node_is_not_ready(
     assert (seen.ready, seen.unmanaged) == (("a",), ("x",))
 
 
+def test_fence_devices_are_told_apart_and_an_unclean_node_is_named() -> None:
+    nodes = '<nodes><node name="a" online="true" unclean="false"/><node name="b" online="false" unclean="true"/></nodes>'
+    resources = "".join(f'<resource id="{name}" resource_agent="{agent}" active="true"/>' for name, agent in AGENTS.items())
+    seen = pacemaker.parse_status(f"<pacemaker-result>{nodes}<resources>{resources}</resources><status code='0'/></pacemaker-result>")
+    assert (seen.devices, seen.unclean) == (("Fencing",), ("b",))
+    assert set(seen.resources) == set(AGENTS)
+
+
+AGENTS = {"ClusterIP": "ocf:heartbeat:IPaddr2", "Fencing": "stonith:fence_xvm"}
+
+
 def test_a_resources_own_stickiness_goes_before_the_default() -> None:
     default = '<rsc_defaults><meta_attributes><nvpair name="resource-stickiness" value="100"/></meta_attributes></rsc_defaults>'
     own = '<primitive id="x"><meta_attributes><nvpair name="resource-stickiness" value="0"/></meta_attributes></primitive>'

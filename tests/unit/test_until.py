@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from halab import corosync, pacemaker, until
+from halab import corosync, fencing, pacemaker, until
 from halab.errors import DeadlinePassed, StudentError
 from halab.lab import Lab, Sight
 from halab.node import Node
@@ -123,3 +123,26 @@ def test_twice_names_both_holders(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
     once = {"pacemaker01": Sight.HELD, "pacemaker02": Sight.NOT_HELD}
     monkeypatch.setattr(lab, "holders", one_after_the_other(once, once | {"pacemaker02": Sight.HELD}))
     assert until.twice(lab) == ["pacemaker01", "pacemaker02"]
+
+
+def test_fenced_waits_for_success(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def event(target: str, status: str) -> fencing.Event:
+        return fencing.Event("reboot", target, "pacemaker01", "c", "pacemaker01", status, "2026-11-25 08:00:00Z")
+
+    done = event("pacemaker02", "success")
+    looks = (
+        (event("pacemaker03", "success"),),
+        (event("pacemaker02", "failed"),),
+        StudentError("down"),
+        (event("pacemaker02", "failed"), done),
+    )
+    monkeypatch.setattr(fencing, "history", one_after_the_other(*looks))
+    assert until.fenced(lab[1], lab[2]) is done
+
+
+def test_unclean(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = (SimpleNamespace(unclean=()), SimpleNamespace(unclean=("pacemaker02",)))
+    monkeypatch.setattr(pacemaker, "status", one_after_the_other(*looks))
+    assert until.unclean(lab[1], lab[2]) == ("pacemaker02",)
+    with pytest.raises(DeadlinePassed, match="pacemaker03 is unclean"):
+        until.unclean(lab[1], lab[3])
