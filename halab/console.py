@@ -82,8 +82,7 @@ class Console:
         pty = self._pty
         assert pty
         pty.expect("Connected to domain")
-        pty.sendintr()  # whatever somebody left running there
-        deadline = time.monotonic() + seconds("boot")
+        silence, deadline = 0, time.monotonic() + seconds("boot")
         while True:
             if time.monotonic() > deadline:
                 raise pexpect.TIMEOUT("no prompt")
@@ -96,6 +95,10 @@ class Console:
                 pty.expect(r"[#] $")
             if found in (0, 2):
                 break
+            silence = silence + 1 if found == 3 else 0
+            if silence == 3:  # somebody left something running there. (Earlier, virsh may still take Ctrl-C for its own.)
+                pty.sendintr()
+                silence = 0
         # no line editing: a tab in a here-document is a tab
         pty.sendline("exec env TERM=dumb LC_ALL=C.UTF-8 bash --norc --noprofile --noediting")
         pty.sendline("stty -echo cols 200; PS1='# '; PS2=''; printf 're%s\\n' ady")
