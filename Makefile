@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run lab test check nbval record book bench mutants exercises clean drills soak
+.PHONY: setup run lab test test-vm check nbval record book bench mutants exercises clean drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -13,9 +13,13 @@ lab: setup ## JupyterLab inside the lab host, in your browser; your own copies o
 	$(PY) -m halab lab
 
 test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
-	@sh .ci/setup chromium
+	@sh .ci/setup chromium openvswitch-switch
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live tests/browser)
+
+test-vm: ## the chapters on emulated machines get the same verdicts as on containers (long: every instruction is emulated)
+	@HALAB_ENGINE=vm sh .ci/setup
+	$(PY) -m pytest tests/vm
 
 check: ## grade the lab as it is now
 	$(PY) -m halab check

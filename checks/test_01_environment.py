@@ -51,7 +51,8 @@ def test_running(lab: Lab) -> None:
 def test_plugged(lab: Lab) -> None:
     """Every node's cable ends in the bridge, and is up"""
     become(lambda: lab.network.faults(node.name for node in lab), lambda faults: not faults,
-           expected=f"every node plugged into {lab.settings.bridge}", show="bridge link")  # fmt: skip
+           expected=f"every node plugged into {lab.settings.bridge}",
+           show="ovs-vsctl show" if lab.settings.bridge_type == "openvswitch" else "bridge link")  # fmt: skip
 
 
 @pytest.mark.check(

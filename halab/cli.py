@@ -7,6 +7,7 @@ machine failed.
 import json
 import os
 import sys
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -26,6 +27,7 @@ from halab.door import (
     start_host,
     waiting,
 )
+from halab.engine import pick
 from halab.errors import HalabError, LabError, UsageError
 from halab.host import Host
 from halab.image import Image
@@ -94,12 +96,14 @@ def doctor(as_json: bool, show: bool) -> int:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="for a program")
 def image(as_json: bool) -> int:
-    """Build the golden root file system, once. Example: HALAB_RELEASE=bookworm halab image"""
+    """Build the golden root file system, once, and what the engine makes of it. Example: HALAB_RELEASE=bookworm halab image"""
     as_root()
     made = Image(load())
+    engine, _ = pick(made.settings.engine, Host(made.settings))
     if not made.built:
         machine.require(made.settings)
         build(made, quiet=as_json)
+    engine.prepare(made, partial(build, quiet=as_json))
     about = {"folder": str(made.folder), **made.about}
     click.echo(json.dumps(about) if as_json else f"{made} in {made.folder}, {len(about['packages'])} packages to install from")
     return 0

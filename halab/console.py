@@ -13,7 +13,7 @@ import pexpect
 from halab.command import Result, quote
 from halab.errors import DeadlinePassed, Unreachable
 from halab.image import CONSOLE_PASSWORD
-from halab.wait import seconds
+from halab.wait import eventually, seconds
 
 
 class Console:
@@ -35,9 +35,12 @@ class Console:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pty:
-            self._pty.close(force=True)
+        if pty := self._pty:
             self._pty = None
+            try:
+                pty.close(force=True)
+            except pexpect.ExceptionPexpect:  # killed, and on a busy machine gone later than pexpect waits for
+                eventually(lambda: not pty.isalive(), within="fact", what="virsh ends")
 
     def run(self, command: str, *args: object, timeout: float = 30) -> Result:
         """Type a command, wait for its end. stdout and stderr arrive as one stream, as on a screen."""
@@ -60,14 +63,15 @@ class Console:
         assert isinstance(self._pty.match, re.Match)
         return Result(f"{self.name} console", line, int(self._pty.match[1]), text, "")
 
-    def leave(self, command: str) -> None:
-        """Type a command that ends this console, as `systemctl reboot` does, and read until it closes.
+    def leave(self, command: str, *, closes: bool = True) -> None:
+        """Type a command that ends this shell, as `systemctl reboot` does, and read until the console closes, or
+        else until it asks for a login again.
 
         Somebody must read: a machine that shuts down waits for its console to take what it says."""
         assert self._pty, "use `with node.console() as console:`"
         self._pty.sendline(command)
         try:
-            self._pty.expect(pexpect.EOF, timeout=seconds("boot"))
+            self._pty.expect(pexpect.EOF if closes else "login: ", timeout=seconds("boot"))
         except pexpect.TIMEOUT:
             raise DeadlinePassed(f"{self.name}: `{command}` ends the console", "it stays open", "halab status") from None
 
@@ -78,8 +82,7 @@ class Console:
         pty = self._pty
         assert pty
         pty.expect("Connected to domain")
-        pty.sendintr()  # whatever somebody left running there
-        deadline = time.monotonic() + seconds("boot")
+        silence, deadline = 0, time.monotonic() + seconds("boot")
         while True:
             if time.monotonic() > deadline:
                 raise pexpect.TIMEOUT("no prompt")
@@ -92,6 +95,10 @@ class Console:
                 pty.expect(r"[#] $")
             if found in (0, 2):
                 break
+            silence = silence + 1 if found == 3 else 0
+            if silence == 3:  # somebody left something running there. (Earlier, virsh may still take Ctrl-C for its own.)
+                pty.sendintr()
+                silence = 0
         # no line editing: a tab in a here-document is a tab
         pty.sendline("exec env TERM=dumb LC_ALL=C.UTF-8 bash --norc --noprofile --noediting")
         pty.sendline("stty -echo cols 200; PS1='# '; PS2=''; printf 're%s\\n' ady")

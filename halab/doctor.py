@@ -1,6 +1,7 @@
 """What this machine has and lacks for a lab, one finding a line."""
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from halab import cgroups
+from halab import accel, cgroups
 from halab.errors import MachineLacks
 from halab.image import Image
+from halab.image_vm import MachineImage
 from halab.settings import Settings
 
 #: program -> Debian package that has it.
@@ -20,6 +22,13 @@ PROGRAMS = {
     "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "ssh": "openssh-client", "sysctl": "procps",
     "mount": "mount",
 }  # fmt: skip
+#: The same for what engine vm needs besides, and libvirt's driver for each engine.
+QEMU = {f"qemu-system-{platform.machine()}": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.ext4": "e2fsprogs"}
+DRIVERS = {"lxc": "lxc", "vm": "qemu"}
+OVS = {"ovs-vsctl": "openvswitch-switch", "ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-common"}
+UPLINK = {"slirp4netns": "slirp4netns"}
+#: What QEMU itself takes for each machine besides the machine's memory, MiB: translated code, devices, screen.
+OVERHEAD = 256
 #: MiB free for the image and the nodes' writes; MiB of memory for three nodes and the notebooks.
 DISK, MEMORY = 2048, 2048
 
@@ -37,12 +46,12 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order in which a lab would need it."""
-    return [*_privilege(), *_programs(), *_kernel(), *_room(settings), *_image(settings)]
+    return [*_privilege(), *_programs(settings), *_kernel(settings), *_machines(settings), *_room(settings), *_image(settings)]
 
 
 def require(settings: Settings) -> None:
     """Raises MachineLacks for the first thing that a lab can't do without."""
-    for finding in [*_privilege(), *_programs(), *_kernel()]:
+    for finding in [*_privilege(), *_programs(settings), *_kernel(settings), *_machines(settings)]:
         if not finding.ok:
             raise MachineLacks(f"this machine has {finding.what}", finding.seen, finding.fix)
 
@@ -52,17 +61,27 @@ def _privilege() -> Iterator[Finding]:
     yield Finding("root or sudo", bool(how), how or "neither", "run halab as root, or install sudo")
 
 
-def _programs() -> Iterator[Finding]:
+def _programs(settings: Settings) -> Iterator[Finding]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    for program, package in PROGRAMS.items():
+    setup = "make setup" if settings.engine == "lxc" else f"HALAB_ENGINE={settings.engine} make setup"
+    wanted = PROGRAMS | (QEMU if settings.engine == "vm" else {}) | (OVS if settings.bridge_type == "openvswitch" else {})
+    for program, package in (wanted | (UPLINK if settings.uplink else {})).items():
         found = shutil.which(program, path=path)
-        yield Finding(program, bool(found), found or "not found", f"make setup (or: apt-get install {package})")
-    driver = next(Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_lxc.so"), None)
-    fix = "make setup (or: apt-get install libvirt-daemon-driver-lxc)"
-    yield Finding("libvirt's lxc driver", bool(driver), str(driver or "not found"), fix)
+        yield Finding(program, bool(found), found or "not found", f"{setup} (or: apt-get install {package})")
+    name = DRIVERS[settings.engine]
+    driver = next(Path("/usr/lib").glob(f"*/libvirt/connection-driver/libvirt_driver_{name}.so"), None)
+    fix = f"{setup} (or: apt-get install libvirt-daemon-driver-{name})"
+    yield Finding(f"libvirt's {name} driver", bool(driver), str(driver or "not found"), fix)
 
 
-def _kernel() -> Iterator[Finding]:
+def _kernel(settings: Settings) -> Iterator[Finding]:
+    layout = "v2" if cgroups.pure_v2() else "v1" if cgroups.hierarchies() else "none"
+    yield Finding("cgroups", layout != "none", layout, "mount the cgroup file systems")
+    if settings.engine == "lxc":
+        yield from _containers()
+
+
+def _containers() -> Iterator[Finding]:
     limit = Path("/proc/sys/user/max_user_namespaces")
     allowed = limit.exists() and int(limit.read_text()) > 0
     yield Finding("user namespaces", allowed, "allowed" if allowed else "not allowed", "sysctl -w user.max_user_namespaces=10000")
@@ -71,8 +90,17 @@ def _kernel() -> Iterator[Finding]:
     major, minor = map(int, os.uname().release.split(".")[:2])
     new = (major, minor) >= (5, 19)
     yield Finding("a kernel with idmapped mounts on overlay's lower layer (5.19)", new, os.uname().release, "a newer kernel")
-    layout = "v2" if cgroups.pure_v2() else "v1" if cgroups.hierarchies() else "none"
-    yield Finding("cgroups", layout != "none", layout, "mount the cgroup file systems")
+
+
+def _machines(settings: Settings) -> Iterator[Finding]:
+    """What virtual machines need of the machine under them."""
+    if settings.engine != "vm":
+        return
+    tun = Path("/dev/net/tun")
+    yield Finding(str(tun), tun.exists(), "there" if tun.exists() else "not there", "modprobe tun")
+    need, free = settings.nodes * (settings.memory + OVERHEAD), psutil.virtual_memory().available >> 20
+    fix = "fewer nodes, a smaller HALAB_MEMORY, or engine = lxc"
+    yield Finding(f"{need} MiB of memory for {settings.nodes} machines", free >= need, f"{free} MiB", fix)
 
 
 def _module(name: str) -> bool:
@@ -92,3 +120,15 @@ def _room(settings: Settings) -> Iterator[Finding]:
 def _image(settings: Settings) -> Iterator[Finding]:
     image = Image(settings)
     yield Finding("the golden image", image.built, str(image), "halab image")
+    if settings.engine == "vm" and image.built:
+        machine = MachineImage(image)
+        yield Finding("the golden image on a disk", machine.built, str(machine), "halab image")
+        yield _accelerator(settings, machine)
+
+
+def _accelerator(settings: Settings, image: MachineImage) -> Finding:
+    """Shown, not probed: `halab up` does that, as root."""
+    found = accel.remembered(settings, image.folder / "vmlinuz")
+    works = settings.accel != "kvm" or found is None or found.accel == "kvm"
+    seen = f"{found or 'not probed yet: `halab up` does it'}{', set to tcg' if settings.accel == 'tcg' else ''}"
+    return Finding("an accelerator for machines", works, seen, "set accel = auto, and machines are emulated")

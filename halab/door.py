@@ -22,6 +22,7 @@ from halab.engine import pick
 from halab.errors import HostDown, MachineLacks, UsageError
 from halab.host import Host
 from halab.image import Image
+from halab.image_vm import MachineImage
 from halab.lab import Lab, current
 from halab.settings import PREFIX, Settings, load
 
@@ -106,13 +107,15 @@ def go_in_fresh() -> int:
 def start_host(host: Host) -> None:
     """Image and lab host, made when they are not there. Needs root."""
     settings = host.settings
-    pick(settings.engine, host)
+    engine, _ = pick(settings.engine, host)
     machine.require(settings)
+    golden, facts = Image(settings), {}
     if host.process:  # it keeps the image that it was started with
         same_settings(host, settings)
     else:
-        build(Image(settings))
-    host.start(Image(settings), owner())
+        build(golden)
+        facts = engine.prepare(golden, build)
+    host.start(golden, owner(), facts)
 
 
 def same_settings(host: Host, settings: Settings) -> None:
@@ -123,7 +126,7 @@ def same_settings(host: Host, settings: Settings) -> None:
             raise UsageError(f"lab {settings.name} runs with {key}={value}", started, "halab down, then halab up")
 
 
-def build(image: Image, *, quiet: bool = False) -> None:
+def build(image: Image | MachineImage, *, quiet: bool = False) -> None:
     """Build the image with a moving line for a person, plain lines for a log."""
     if image.built:
         return
@@ -132,7 +135,7 @@ def build(image: Image, *, quiet: bool = False) -> None:
         image.build(lambda text: screen.print(f"  {text}", markup=False) if text.startswith(("I:", "E:")) else None)
         return
     with screen.status(f"building {image}") as status:
-        image.build(lambda text: status.update(f"building {image.settings.release}: {text[:90]}"))
+        image.build(lambda text: status.update(f"building {image}: {text[:90]}"))
 
 
 def waiting() -> None:

@@ -5,12 +5,13 @@ is libvirt's and stands in `Hypervisor`. A new engine is one module with one cla
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from halab.errors import UsageError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
+from halab.image import Image
 from halab.settings import Identity
 
 
@@ -46,6 +47,12 @@ class Engine(Protocol):
 
     name: str
     uri: str
+    #: Does a node's console close when the node reboots?
+    reboot_closes_console: bool
+
+    def prepare(self, golden: Image, build: Callable[..., None]) -> dict[str, object]:
+        """On the machine, as root, before a lab host starts: `build(image)` makes what is missing besides the golden
+        image. What to record of it."""
 
     def domain_xml(self, node: Identity) -> str:
         """The libvirt domain of a node."""
@@ -58,6 +65,13 @@ class Engine(Protocol):
 
     def disk(self, node: Identity) -> dict[str, str]:
         """Where the disk's parts are: for people and for tests."""
+
+    def own_files(self, node: Identity) -> list[str]:
+        """Paths of the files that are on the node's own disk, besides what it shares: those given to `make_disk`, and
+        (lxc) what the node wrote since."""
+
+    def screenshot(self, node: Identity) -> bytes | None:
+        """What the node's screen shows now, as a PNG; None: it has none."""
 
     def start(self, node: Identity) -> None:
         """Power on, to the point where libvirt hears what becomes of the machine; one that runs is left alone."""
@@ -87,8 +101,9 @@ class Engine(Protocol):
 def pick(name: str, host: Host, hypervisor_for: type[Hypervisor] = Hypervisor) -> tuple[Engine, Hypervisor]:
     """The engine of that name and the libvirt connection it uses."""
     from halab.engine_lxc import Lxc
+    from halab.engine_vm import Vm
 
-    engines = {"lxc": Lxc}
+    engines: dict[str, type[Lxc] | type[Vm]] = {"lxc": Lxc, "vm": Vm}
     if name not in engines:
         raise UsageError(f"engine {name} is available", "it is planned, not built yet", "set engine = lxc")
     engine = engines[name](host)

@@ -9,7 +9,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 import libvirt
@@ -20,6 +20,7 @@ from halab.engine import Place, parse_addresses
 from halab.errors import DeadlinePassed, LabError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
+from halab.image import Image
 from halab.settings import Identity
 from halab.template import render
 from halab.wait import eventually
@@ -31,16 +32,19 @@ END = "--- end of the file ---"
 class Lxc:
     name = "lxc"
     uri = "lxc:///system"
+    reboot_closes_console = True
     hypervisor: Hypervisor
 
     def __init__(self, host: Host) -> None:
         self.host = host
 
+    def prepare(self, golden: Image, build: Callable[..., None]) -> dict[str, object]:
+        return {}
+
     def domain_xml(self, node: Identity) -> str:
-        settings = self.host.settings
         return render(
-            "lxc.xml.j2", node=node, memory=settings.memory, bridge=settings.bridge, root=self.disk(node)["root"],
-            arch=platform.machine(), idmap_base=idmap.BASE, idmap_count=idmap.COUNT,
+            "lxc.xml.j2", node=node, settings=self.host.settings, root=self.disk(node)["root"], arch=platform.machine(),
+            idmap_base=idmap.BASE, idmap_count=idmap.COUNT,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:
@@ -66,6 +70,12 @@ class Lxc:
     def remove_disk(self, node: Identity) -> None:
         disk = self.disk(node)
         self.host.run("umount -l %s 2>/dev/null; rm -rf %s", disk["root"], str(PurePosixPath(disk["root"]).parent))
+
+    def own_files(self, node: Identity) -> list[str]:
+        return sorted(self.host.check_output("cd %s && find . -type f -printf '/%%P\n'", self.disk(node)["upper"]).splitlines())
+
+    def screenshot(self, node: Identity) -> bytes | None:
+        return None
 
     def start(self, node: Identity) -> None:
         """Start it again when libvirtd lost the container's monitor (seen about once in twenty starts of

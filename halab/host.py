@@ -148,8 +148,8 @@ class Host:
             finally:
                 self.lock = ()
 
-    def start(self, image: Image, owner: pwd.struct_passwd) -> None:
-        """Start the lab host, or mend one that is half there. Needs root. Raises LabError."""
+    def start(self, image: Image, owner: pwd.struct_passwd, facts: dict[str, object]) -> None:
+        """Start the lab host, or mend one that is half there; `facts` of the engine are recorded. Needs root. Raises LabError."""
         self._refuse_strangers(owner)
         self._room()
         if self.process:
@@ -159,7 +159,7 @@ class Host:
         self.remove()
         try:
             self.folder.mkdir(parents=True)
-            self._record(image, owner)
+            self._record(image, owner, facts)
             self._launch()
         except BaseException as error:
             self.remove()
@@ -190,7 +190,8 @@ class Host:
         owner = pwd.getpwuid(about["uid"])
         env = {INSIDE: self.settings.name, "HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
         # What halab.toml said where the command was given; in there the working directory is another.
-        env |= {f"{PREFIX}{k.upper()}": str(getattr(self.settings, k)) for k in ("name", "state", "timeout_scale")}
+        given = self.settings.slowed(about.get("slowness", 1))
+        env |= {f"{PREFIX}{k.upper()}": str(getattr(given, k)) for k in ("name", "state", "timeout_scale")}
         # Whoever ends nsenter means what runs behind it: without this, it would go on in the lab host.
         user = ["setpriv", "--pdeathsig", "TERM"]
         user += [] if about["uid"] == 0 else [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"]
@@ -215,9 +216,9 @@ class Host:
         if free < ROOM:
             raise LabError(f"{ROOM} MiB for the lab in {self.settings.state}", f"{free} MiB left on that disk", NO_ROOM)
 
-    def _record(self, image: Image, owner: pwd.struct_passwd) -> None:
+    def _record(self, image: Image, owner: pwd.struct_passwd, facts: dict[str, object]) -> None:
         about = {
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.slowed(float(str(facts.get("slowness", 1)))).model_dump(mode="json"),
             "image": str(image.folder),
             "image_digest": image.contents,
             "versions": {"halab": metadata.version("halab"), "kernel": platform.release(), **image.versions},
@@ -225,6 +226,7 @@ class Host:
             "group": grp.getgrgid(owner.pw_gid).gr_name,
             "instance": secrets.token_hex(4),
             "start": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
         }
         (self.folder / "host.json").write_text(json.dumps(about, indent=1))
         keys = self.folder / "keys"
@@ -252,9 +254,11 @@ class Host:
 
     def _mend(self) -> None:
         """Nodes survive the lab host's daemons: those that are gone are started again."""
-        image = Path(self.about["image"])
-        if not (image / "rootfs" / "sbin").exists():
-            raise ImageError(f"lab {self.settings.name} has its image", f"{image} is gone", "halab down, then halab up")
+        about = self.about
+        parts = [Path(about["image"], "rootfs", "sbin"), *(Path(folder, "disk.qcow2") for folder in [about.get("machine_image")] if folder)]
+        for part in parts:
+            if not part.exists():
+                raise ImageError(f"lab {self.settings.name} has its image", f"{part} is gone", "halab down, then halab up")
         self.check_output("%s -m halab.warden %s mend", sys.executable, self.folder)
 
     def _no_cgroups(self) -> bool:

@@ -88,6 +88,17 @@ class Hypervisor:
     def resume(self, name: str) -> None:
         self._on(name, "resumes", lambda d: d.resume())
 
+    def screenshot(self, name: str) -> bytes:
+        """The picture on the domain's first screen, as libvirt's driver gives it (PPM from QEMU)."""
+        stream, parts = self.link.newStream(), []
+        self._on(name, "shows its screen", lambda d: d.screenshot(stream, 0))
+        try:
+            stream.recvAll(lambda _, data, __: parts.append(data), None)
+            stream.finish()
+        except libvirt.libvirtError as error:
+            raise LabError(f"libvirt shows the screen of {name}", error, "halab status") from None
+        return b"".join(parts)
+
     def pid(self, name: str) -> int | None:
         """The process that runs the domain, as the lab host numbers it; None when it is off."""
         domain = self.domain(name)

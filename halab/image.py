@@ -148,25 +148,10 @@ class Image:
     def _bootstrap(self, work: Path, held: int, line: Callable[[str], None]) -> None:
         script = work / "customize"
         script.write_text(self.script)
-        # When this process is killed, so is mmdebstrap; until it is gone it holds the lock too.
-        argv = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(BASE)}"]
+        argv = ["--variant=minbase", f"--include={','.join(BASE)}"]
         argv += ["--customize-hook=copy-in %s /tmp" % script, '--customize-hook=chroot "$1" sh /tmp/customize']
         argv += [self.settings.release, str(work / "rootfs"), *([self.settings.mirror] if self.settings.mirror else [])]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment(), pass_fds=(held,))
-        assert process.stdout
-        lines = []
-        try:
-            for text in process.stdout:
-                lines.append(text.rstrip())
-                line(lines[-1])
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            process.wait()
-        if process.returncode:
-            wrong = [t for t in lines if t.startswith(("E:", "W:", "E ")) or "No space left" in t] or lines
-            raise ImageError("mmdebstrap builds the image", "\n".join(wrong[-6:]), "free disk or mend the network, then `halab image`")
+        run_mmdebstrap(*argv, held=held, line=line)
 
     def _finish(self, work: Path) -> None:
         rootfs = work / "rootfs"
@@ -182,6 +167,27 @@ class Image:
         if not self.built:
             shutil.rmtree(self.folder, ignore_errors=True)
             work.rename(self.folder)
+
+
+def run_mmdebstrap(*argv: str, held: int, line: Callable[[str], None]) -> None:
+    """Run mmdebstrap(1) as root; `line` is told what it says, `held` is the lock's descriptor. Raises ImageError."""
+    # When this process is killed, so is mmdebstrap; until it is gone it holds the lock too.
+    command = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--mode=root", *argv]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment(), pass_fds=(held,))
+    assert process.stdout
+    lines = []
+    try:
+        for text in process.stdout:
+            lines.append(text.rstrip())
+            line(lines[-1])
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.wait()
+    if process.returncode:
+        wrong = [t for t in lines if t.startswith(("E:", "W:", "E ")) or "No space left" in t] or lines
+        raise ImageError("mmdebstrap builds the image", "\n".join(wrong[-6:]), "free disk or mend the network, then `halab image`")
 
 
 def _packages(text: str):

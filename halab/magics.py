@@ -7,7 +7,7 @@
 
 `--fails` says that the command is meant to fail: its exit status is printed, and success is an error.
 The shell has, from the lab's settings, $BRIDGE, $GATEWAY (the host's end of it), $SUBNET and $PREFIX (what addresses there
-begin with), $OUTSIDE, $VIP and $NODES (names).
+begin with), $OUTSIDE, $VIP and $NODES (names), $BRIDGE_TYPE, and $DATAPATH for Open vSwitch.
 """
 
 import re

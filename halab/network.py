@@ -6,10 +6,10 @@ The commands are the source's, in today's words: `ip` for ifconfig and ovs-vsctl
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from halab.bridge import Link, bridge
 from halab.engine import Place, parse_addresses
-from halab.errors import LabError, MachineLacks
+from halab.errors import LabError, MachineLacks, UsageError
 from halab.host import Host
 
 TABLE = "halab"
@@ -30,16 +30,6 @@ FAULT_CHAINS = (
 )
 
 
-@dataclass(frozen=True)
-class Link:
-    """An interface of the lab host: its kind (`bridge`, `veth`, … or empty), the bridge it is plugged into
-    (or empty), and whether it is switched on."""
-
-    kind: str
-    master: str
-    up: bool
-
-
 def parse_links(text: str) -> dict[str, Link]:
     """Name -> Link, from the output of `ip -j -d link` (ip-link(8)). Raises ValueError when it is no such output."""
     return {
@@ -57,7 +47,7 @@ def _drops(froms: list[str], tos: list[str]) -> Iterator[str]:
 
 class Network:
     def __init__(self, host: Host) -> None:
-        self.host, self.settings = host, host.settings
+        self.host, self.settings, self.bridge = host, host.settings, bridge(host)
 
     def __repr__(self) -> str:
         return f"<network {self.settings.bridge} {self.settings.subnet}>"
@@ -65,17 +55,16 @@ class Network:
     def create_bridge(self) -> None:
         """Make the bridge with the host's address, and set it up; safe when it is there."""
         s = self.settings
-        self.host.check_output(
-            "ip link show %s >/dev/null 2>&1 || ip link add %s type bridge; ip addr replace %s dev %s; ip link set %s up",
-            s.bridge, s.bridge, f"{s.host_address}/{s.subnet.prefixlen}", s.bridge, s.bridge,
-        )  # fmt: skip
+        self.bridge.create()
+        address = f"{s.host_address}/{s.subnet.prefixlen}"
+        self.host.check_output("ip addr replace %s dev %s; ip link set %s up", address, s.bridge, s.bridge)
 
     def plug(self, node: str) -> None:
         """Put the cable of a running node into the bridge: a bridge that was made anew has none."""
-        self.host.check_output("ip link set %s master %s up", node, self.settings.bridge)
+        self.bridge.plug(node)
 
     def remove_bridge(self) -> None:
-        self.host.run("ip link del %s", self.settings.bridge)
+        self.bridge.remove()
 
     @property
     def addresses(self) -> dict[str, Place]:
@@ -86,13 +75,19 @@ class Network:
     def links(self) -> dict[str, Link]:
         return parse_links(self.host.check_output("ip -j -d link"))
 
+    @property
+    def ports(self) -> set[str]:
+        """Names of what is plugged into the bridge."""
+        return self.bridge.ports(self.links)
+
     def faults(self, nodes: Iterable[str]) -> dict[str, str]:
         """What keeps these nodes from the bridge: interface -> what is wrong with it; nothing when all are plugged in."""
         links, bridge = self.links, self.settings.bridge
-        found = {name: f"not plugged into {bridge}" for name in nodes if name in links and links[name].master != bridge}
+        ports = self.bridge.ports(links)
+        found = {name: f"not plugged into {bridge}" for name in nodes if name in links and name not in ports}
         found |= {name: "switched off" for name in (bridge, *nodes) if name in links and not links[name].up}
         found |= {name: "no such interface" for name in (bridge, *nodes) if name not in links}
-        return found if links.get(bridge, Link("", "", False)).kind == "bridge" else found | {bridge: "not a bridge"}
+        return found if self.bridge.is_one(links) else found | {bridge: "not a bridge"}
 
     @property
     def forwarding(self) -> bool:
@@ -126,7 +121,10 @@ class Network:
     def dropping(self, *ways: tuple[list[str], list[str]]) -> Iterator[None]:
         """Drop what comes from one of these nodes and goes to one of those, on the bridge (nft(8), bridge family).
 
-        Nodes are named; none means anybody, the lab host too. Rules are removed by the handles that nft gave them."""
+        Nodes are named; none means anybody, the lab host too. Rules are removed by the handles that nft gave them.
+        Raises UsageError on Open vSwitch, whose packets nft does not see."""
+        if self.settings.bridge_type == "openvswitch":
+            raise UsageError("a bridge on which the lab can drop packets", "Open vSwitch's", "a lab with bridge_type = linux")
         self.host.check_output("nft -f -", input=FAULT_CHAINS.encode())
         rules = "\n".join(rule for froms, tos in ways for rule in _drops(froms, tos))
         added = json.loads(self.host.check_output("nft --echo --json --handle %s", rules))["nftables"]  # all at once, or none

@@ -14,6 +14,8 @@ from halab.template import render
 from halab.wait import eventually, seconds
 
 if TYPE_CHECKING:
+    from IPython.display import Image
+
     from halab.lab import Lab
 
 #: Files that give a node its identity on the network, by template (interfaces(5), hosts(5), resolv.conf(5)).
@@ -102,6 +104,18 @@ class Node:
         return self.lab.engine.disk(self.identity)
 
     @property
+    def own_files(self) -> list[str]:
+        """Paths of the files on its own disk, besides those that all nodes share."""
+        return self.lab.engine.own_files(self.identity)
+
+    def screenshot(self) -> Image | None:
+        """What its screen shows now; None: it has none."""
+        from IPython.display import Image
+
+        png = self.lab.engine.screenshot(self.identity)
+        return Image(png) if png else None
+
+    @property
     def identity_files(self) -> dict[str, str]:
         """path -> text of the files that make it this node."""
         s = self.lab.settings
@@ -150,7 +164,7 @@ class Node:
     def reboot(self) -> None:
         """`systemctl reboot` on the console, which needs no network; returns when SSH answers again."""
         with self.console() as console:
-            console.leave("systemctl reboot")
+            console.leave("systemctl reboot", closes=self.lab.engine.reboot_closes_console)
         self.close()
         self.wait_for_ssh()
 

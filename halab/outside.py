@@ -22,10 +22,11 @@ class Who(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    address = sys.argv[1]
+    address, *resolvers = sys.argv[1:]
     with subprocess.Popen(
         ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--pid-file=", "--conf-file=/dev/null",
-         "--user=root", f"--listen-address={address}", "--bind-interfaces", f"--address=/{NAME}/{address}"]
+         "--user=root", f"--listen-address={address}", "--bind-interfaces", f"--address=/{NAME}/{address}",
+         *(f"--server={resolver}" for resolver in resolvers)]
     ):  # fmt: skip
         ThreadingHTTPServer((address, 80), Who).serve_forever()
 

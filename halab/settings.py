@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import NAMESPACE_DNS, uuid5
 
 from pydantic import Field, ValidationError, model_validator
@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from halab.errors import UsageError
 
 PREFIX = "HALAB_"
+#: There when the kernel has a datapath for Open vSwitch.
+OVS_MODULE = Path("/sys/module/openvswitch")
 #: Set by halab itself for the processes that it starts inside the lab host.
 INTERNAL = {"HALAB_DESK", "HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
 
@@ -52,7 +54,11 @@ class Settings(BaseSettings):
     subnet: IPv4Network = Field(IPv4Network("192.168.100.0/24"), description="the nodes' network, a /24")
     virtual_ip: IPv4Address = Field(IPv4Address("192.168.100.100"), description="the address the cluster carries")
     bridge: str = Field("ubuntu_br", pattern=r"^[a-z][a-z0-9_-]{0,14}$", description="the bridge's name")
+    bridge_type: Literal["linux", "openvswitch"] = Field("linux", description="the kernel's bridge, or Open vSwitch's")
+    uplink: bool = Field(False, description="NAT to the real outside, too")
     outside: IPv4Network = Field(IPv4Network("203.0.113.0/24"), description="the network that stands for the outside world (RFC 5737)")
+    accel: Literal["auto", "kvm", "tcg"] = Field("auto", description="engine vm: KVM, emulation, or whatever works")
+    vcpus: int = Field(1, ge=1, le=16, description="processors of a node")
     memory: int = Field(1024, ge=512, le=65536, description="memory of a node, MiB")
     mirror: str | None = Field(None, description="Debian mirror for building the image; None: the default one")
     timeout_scale: float = Field(1.0, gt=0, le=100, description="multiplies every wait")
@@ -69,6 +75,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bridge_openvswitch(cls, given: Any) -> Any:
+        """`bridge = "openvswitch"` is short for a bridge of that type, under the handbook's name."""
+        if isinstance(given, dict) and given.get("bridge") == "openvswitch":
+            return {key: value for key, value in given.items() if key != "bridge"} | {"bridge_type": "openvswitch"}
+        return given
 
     @model_validator(mode="after")
     def _addresses_do_not_overlap(self) -> "Settings":
@@ -113,12 +127,21 @@ class Settings(BaseSettings):
         return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
 
     @property
+    def datapath(self) -> str:
+        """Open vSwitch's (ovs-vswitchd.conf.db(5)): `system` where the kernel has its module, else `netdev`, which needs none."""
+        return "system" if OVS_MODULE.exists() else "netdev"
+
+    def slowed(self, factor: float) -> "Settings":
+        """The same with all waits longer by that factor, within what a scale may be."""
+        return self.model_copy(update={"timeout_scale": min(self.timeout_scale * factor, 100)})
+
+    @property
     def names(self) -> dict[str, object]:
         """The settings by the names that the shell of a cell and the advice of a check have for them."""
         return {
             "BRIDGE": self.bridge, "GATEWAY": self.host_address, "SUBNET": self.subnet,
             "PREFIX": str(self.host_address).rpartition(".")[0], "OUTSIDE": self.outside_address, "VIP": self.virtual_ip,
-            "NODES": " ".join(node.name for node in self.identities),
+            "NODES": " ".join(node.name for node in self.identities), "BRIDGE_TYPE": self.bridge_type, "DATAPATH": self.datapath,
         }  # fmt: skip
 
     @property

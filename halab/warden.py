@@ -20,29 +20,23 @@ import socketserver
 import struct
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import psutil
 
 from halab import cgroups, idmap
 from halab.command import run_here
+from halab.daemons import Daemons
 from halab.errors import HalabError
 from halab.host import NAMESPACES
 from halab.settings import Settings
-from halab.wait import eventually
 
 #: Where this lab keeps what it has: the program's one argument.
 FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
 #: Private to the lab host: two libvirtd that share one of these see each other's machines.
 PRIVATE = ("/run", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
-LIBVIRTD_CONF = """\
-unix_sock_group = "{group}"
-unix_sock_ro_perms = "0770"
-unix_sock_rw_perms = "0770"
-auth_unix_ro = "none"
-auth_unix_rw = "none"
-"""
+#: With an uplink, the descriptor of the machine's own network, for the one program that speaks there.
+MACHINE = 9
 
 
 def main() -> None:
@@ -63,6 +57,8 @@ def hold(*lock: int) -> None:
     cgroups.own(FOLDER.name)
     for descriptor in lock:
         os.close(descriptor)
+    if _settings().uplink:
+        os.dup2(os.open("/proc/self/ns/net", os.O_RDONLY), MACHINE)
     unshare = ("unshare", *(n for n in NAMESPACES if n != "--cgroup"), "--propagation", "private", "--fork", "--kill-child", "--mount-proc")
     os.execvp("unshare", [*unshare, sys.executable, "-m", "halab.warden", str(FOLDER)])
 
@@ -81,13 +77,17 @@ def reap() -> None:
 
 def serve() -> None:
     """Prepare the lab host, then answer on the socket for as long as it lives."""
-    about = json.loads((FOLDER / "host.json").read_text())
-    settings = Settings(**about["settings"])
-    _private_folders()
-    _libvirtd(about["group"])
-    _outside_world(settings)
-    _start_packages(about["image"])
-    idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
+    about, settings = _about(), _settings()
+    _private_folders(*(["/var/lib/openvswitch"] if settings.bridge_type == "openvswitch" else []))
+    daemons = Daemons(FOLDER, settings)
+    daemons.configure(about["group"], about.get("accel"))
+    daemons.libvirtd()
+    if settings.bridge_type == "openvswitch":
+        daemons.openvswitch()
+    _outside_world(settings, daemons)
+    daemons.packages(about["image"])
+    if settings.engine == "lxc":
+        idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
     path = settings.socket
     path.unlink(missing_ok=True)
     with Server(str(path), Handler) as server:
@@ -96,18 +96,28 @@ def serve() -> None:
         server.serve_forever()
 
 
+def _about() -> dict:
+    return json.loads((FOLDER / "host.json").read_text())
+
+
+def _settings() -> Settings:
+    return Settings(**_about()["settings"])
+
+
 def mend() -> None:
     """Start again those of the daemons that are gone: the nodes survive them."""
     from halab.probe import listens
 
-    about = json.loads((FOLDER / "host.json").read_text())
-    settings = Settings(**about["settings"])
+    about, settings = _about(), _settings()
+    daemons = Daemons(FOLDER, settings)
     if not run_here("virsh", "version", timeout=10).ok:
-        start_libvirtd()
+        daemons.libvirtd()
+    if settings.bridge_type == "openvswitch" and not run_here("ovs-appctl", "--timeout=5", "version", timeout=10).ok:
+        daemons.openvswitch()
     if not listens("127.0.0.1", 80):
-        _start_packages(about["image"])
+        daemons.packages(about["image"])
     if not all(listens(settings.outside_address, port) for port in (80, 53)):
-        _start_outside(settings)
+        daemons.outside()
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
@@ -148,9 +158,9 @@ def _answer(request: dict) -> dict:
     return {"status": result.status, "stdout": result.stdout, "stderr": result.stderr}
 
 
-def _private_folders() -> None:
+def _private_folders(*more: str) -> None:
     cgroups.remount()
-    for path in PRIVATE:
+    for path in (*PRIVATE, *more):
         Path(path).mkdir(parents=True, exist_ok=True)
         _run("mount", "-t", "tmpfs", "-o", "mode=755", "halab", path)
     for path in ("/run/lock", "/run/libvirt", "/run/halab", "/run/netns", "/var/lib/libvirt/dnsmasq"):
@@ -160,31 +170,9 @@ def _private_folders() -> None:
     _run("ip", "link", "set", "lo", "up")
 
 
-def _libvirtd(group: str) -> None:
-    etc = Path("/etc/libvirt")
-    (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(group=group))
-    (etc / "libvirt.conf").write_text('uri_default = "lxc:///system"\n')
-    (etc / "lxc.conf").write_text('security_driver = "none"\n')
-    _spawn("virtlogd", "virtlogd")
-    start_libvirtd()
-
-
-def start_libvirtd() -> None:
-    """Start libvirtd and wait until it answers."""
-    # Only the driver that this lab uses: libvirtd ends when any one that it loads can't start, and
-    # the QEMU driver wants a user that Debian makes with another package.
-    drivers = Path("/run/halab/drivers")
-    drivers.mkdir(exist_ok=True)
-    link = drivers / "libvirt_driver_lxc.so"
-    if not link.is_symlink():
-        link.symlink_to(f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/libvirt/connection-driver/{link.name}")
-    _spawn("libvirtd", "env", f"LIBVIRT_DRIVER_DIR={drivers}", "libvirtd")
-    up = ("virsh", "--connect", "lxc:///system", "version")
-    eventually(lambda: run_here(*up, timeout=10).ok, within="daemon", every=0.02, what="libvirtd answers")
-
-
-def _outside_world(settings: Settings) -> None:
-    """A namespace that stands for the Internet: it has no route back to the nodes' network."""
+def _outside_world(settings: Settings, daemons: Daemons) -> None:
+    """A namespace that stands for the Internet: it has no route back to the nodes' network. With an uplink it has a
+    way to the real one, by a program that speaks for it as an ordinary user of the machine does (slirp4netns(1))."""
     commands = f"""
         ip netns add outside
         ip link add eth0 type veth peer name eth0 netns outside
@@ -198,28 +186,13 @@ def _outside_world(settings: Settings) -> None:
     """
     for line in filter(None, map(str.strip, commands.splitlines())):
         _run(*line.split())
-    _start_outside(settings)
-
-
-def _start_outside(settings: Settings) -> None:
-    into = ("ip", "netns", "exec", "outside", sys.executable, "-m", "halab.outside")
-    _spawn("outside", *into, str(settings.outside_address))
-
-
-def _start_packages(image: str) -> None:
-    _spawn("packages", sys.executable, "-m", "http.server", "80", "-d", f"{image}/repo")
+    daemons.outside()
+    if settings.uplink:
+        daemons.uplink(MACHINE)
 
 
 def _run(*argv: str) -> None:
     subprocess.run(argv, check=True)
-
-
-def _spawn(name: str, *argv: str) -> None:
-    """Start a daemon of the lab host; its output goes to `NAME.log` beside the lab's other files.
-
-    An orphan from the start, so that process 1 reaps it when it ends."""
-    with (FOLDER / f"{name}.log").open("ab") as log:
-        subprocess.run(["setsid", "--fork", *argv], check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 if __name__ == "__main__":

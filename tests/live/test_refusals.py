@@ -5,9 +5,11 @@ import pytest
 from tests.live.livelab import Live
 
 WRONG = {
-    "an engine to come": ({"HALAB_ENGINE": "vm"}, "engine vm"),
-    "another engine to come": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
+    "an engine to come": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
     "an unknown engine": ({"HALAB_ENGINE": "docker"}, "engine"),
+    "an accelerator that is none": ({"HALAB_ACCEL": "xen"}, "accel"),
+    "more processors than a node may have": ({"HALAB_VCPUS": "99"}, "vcpus"),
+    "a bridge of no known type": ({"HALAB_BRIDGE_TYPE": "cisco"}, "bridge_type"),
     "no nodes": ({"HALAB_NODES": "0"}, "nodes"),
     "one node": ({"HALAB_NODES": "1"}, "nodes"),
     "200 nodes": ({"HALAB_NODES": "200"}, "nodes"),

@@ -471,3 +471,23 @@ def test_student_overwrites_nothing(tmp_path: Path, option: list[str]) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     done = halab("student", *option, str(tmp_path))
     assert (done.exit_code, [path.name for path in tmp_path.iterdir()]) == (2, ["mine.txt"])
+
+
+def test_doctor_refuses_more_machines_than_memory_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from halab import doctor
+    from halab.settings import load
+
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=3000 << 20))
+    (finding,) = [f for f in doctor.examine(load(engine="vm", memory=1024)) if "for 3 machines" in f.what]
+    assert (finding.ok, finding.seen) == (False, "3000 MiB")
+    assert "HALAB_MEMORY" in finding.fix
+    assert all(f.ok for f in doctor.examine(load(engine="vm", memory=512)) if "for 3 machines" in f.what)
+
+
+def test_doctor_names_what_the_lab_needs_and_no_more() -> None:
+    from halab import doctor
+    from halab.settings import load
+
+    for given, program in (({"engine": "vm"}, "qemu-img"), ({"bridge": "openvswitch"}, "ovs-vsctl"), ({"uplink": True}, "slirp4netns")):
+        assert program in {f.what for f in doctor.examine(load(**given))}
+        assert program not in {f.what for f in doctor.examine(load())}

@@ -120,3 +120,28 @@ def test_no_address_is_taken_twice() -> None:
     taken: list[IPv4Address] = [i.address for i in full.identities]
     taken += [full.host_address, full.virtual_ip, full.uplink_address, full.outside_address]
     assert len(set(taken)) == len(taken)
+
+
+def test_a_bridge_called_openvswitch_is_the_handbooks_bridge_of_that_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALAB_BRIDGE", "openvswitch")
+    found = load()
+    assert (found.bridge, found.bridge_type) == ("ubuntu_br", "openvswitch")
+
+
+def test_a_bridge_of_that_type_may_have_any_name() -> None:
+    found = load(bridge="br0", bridge_type="openvswitch")
+    assert (found.bridge, found.bridge_type) == ("br0", "openvswitch")
+
+
+def test_waits_are_longer_by_a_factor_and_never_longer_than_a_scale_may_be() -> None:
+    assert load(timeout_scale=3).slowed(5).timeout_scale == 15
+    assert load(timeout_scale=50).slowed(5).timeout_scale == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HALAB_ACCEL", "xen"), ("HALAB_VCPUS", "0"), ("HALAB_BRIDGE_TYPE", "cisco"), ("HALAB_UPLINK", "perhaps")]
+)
+def test_a_setting_of_machines_and_networks_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=name.removeprefix("HALAB_").lower()):
+        load()

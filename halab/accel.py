@@ -1,0 +1,99 @@
+"""The accelerator: does KVM really boot a guest on this machine?
+
+`/dev/kvm` proves nothing: in a virtual machine its calls may answer, and guests hang or QEMU gives up.
+So the lab's own kernel is booted for a moment, without a disk: it comes to the end of its start and
+panics because it finds no root. The answer is remembered, for this machine, kernel and QEMU.
+"""
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from halab.errors import MachineLacks
+from halab.settings import Settings
+from halab.wait import seconds
+
+KVM = Path("/dev/kvm")
+#: What a kernel without a root file system says last (the kernel's init/do_mounts.c).
+MARK = "Unable to mount root fs"
+#: Seconds that the kernel has for it; with KVM it takes about one.
+PATIENCE = 10
+#: By how much an emulated machine is slower than the deadlines of `halab.wait` expect.
+SLOWNESS = {"kvm": 1.0, "tcg": 5.0}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`kvm` or `tcg`, and why."""
+
+    accel: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.accel} ({self.why})"
+
+
+def choose(settings: Settings, kernel: Path) -> Answer:
+    """The accelerator to use, probed when it was not yet. Raises MachineLacks when KVM is asked for and does not work."""
+    if settings.accel == "tcg":
+        return Answer("tcg", "as set")
+    if (known := remembered(settings, kernel)) is None:
+        why = trouble(kernel)
+        known = Answer("tcg", why) if why else Answer("kvm", "the lab's kernel booted with it")
+        _file(settings).write_text(json.dumps({"machine": _machine(kernel), **asdict(known)}))
+    if settings.accel == "kvm" and known.accel != "kvm":
+        raise MachineLacks("KVM boots a guest on this machine", known.why, "set accel = auto, and machines are emulated")
+    return known
+
+
+def remembered(settings: Settings, kernel: Path) -> Answer | None:
+    """The answer of an earlier probe, while machine, kernels and QEMU are the same; None: not probed yet."""
+    try:
+        found = json.loads(_file(settings).read_text())
+        return Answer(found["accel"], found["why"]) if found["machine"] == _machine(kernel) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def trouble(kernel: Path, device: Path = KVM) -> str:
+    """Why KVM does not boot this kernel here; empty when it does."""
+    try:
+        os.close(os.open(device, os.O_RDWR))
+    except OSError as error:
+        return f"{device}: {error.strerror}"
+    argv = [f"qemu-system-{platform.machine()}", "-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", "256", "-nodefaults", "-display",
+            "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]  # fmt: skip
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds(PATIENCE), check=False)
+        out, err, end = done.stdout, done.stderr, f"QEMU ended with status {done.returncode}"
+    except subprocess.TimeoutExpired as passed:
+        out, err, end = passed.stdout or b"", passed.stderr or b"", f"the guest was not at its end after {seconds(PATIENCE):g} s"
+    except OSError as error:
+        return f"QEMU: {error.strerror}"
+    return diagnose(out.decode(errors="replace"), err.decode(errors="replace"), end)
+
+
+def diagnose(console: str, said: str, end: str) -> str:
+    """Why the guest did not come to its end, from its console, from what QEMU said and how it ended; empty: it did."""
+    if MARK in console:
+        return ""
+    first = next((line.strip() for line in said.splitlines() if line.strip()), "the guest's kernel said nothing" if not console else "")
+    return "; ".join(filter(None, (f"{KVM} is there", first, end)))
+
+
+def _file(settings: Settings) -> Path:
+    return settings.cache / "accelerator.json"
+
+
+def _machine(kernel: Path) -> list[str]:
+    """What an answer is true for."""
+    try:
+        about = os.stat(KVM)
+        device = f"{about.st_uid}:{about.st_gid}:{about.st_mode:o}"
+    except OSError:
+        device = "none"
+    qemu = subprocess.run([f"qemu-system-{platform.machine()}", "--version"], check=False, capture_output=True, text=True).stdout
+    return [platform.node(), platform.release(), device, qemu.partition("\n")[0], str(kernel)]

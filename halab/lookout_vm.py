@@ -1,0 +1,62 @@
+"""Who holds an address, on virtual machines: asks their guest agents again and again, and tells as `halab.lookout` does.
+
+    python -m halab.lookout_vm SECONDS ADDRESS NODE…
+
+Runs as root in the lab host, and ends when its stdin does. A machine whose agent is slower than `PATIENCE`
+holds up no other: it is unknown until it answers. An answer is as old as the look that it came with.
+"""
+
+import json
+import select
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from halab.engine_vm import Vm, addresses
+from halab.errors import HalabError
+from halab.hypervisor import Hypervisor
+
+#: Seconds that a look waits for the agents; an answer that comes later belongs to no look.
+PATIENCE = 1.0
+
+
+def look(hypervisor: Hypervisor, name: str, address: str) -> bool | None:
+    """Does the machine hold the address? None: it does not tell."""
+    try:
+        found = addresses(hypervisor, name)
+    except HalabError:
+        return None
+    return None if found is None else address in found
+
+
+class Looks:
+    """One question at a time for each machine."""
+
+    def __init__(self, names: list[str], address: str) -> None:
+        self.names, self.address = names, address
+        self._hypervisors = {name: Hypervisor(Vm.uri) for name in names}
+        self._under_way: dict[str, Future[bool | None]] = {}
+        self._pool = ThreadPoolExecutor(len(names))
+
+    def now(self, patience: float = PATIENCE) -> dict[str, bool | None]:
+        fresh = [name for name in self.names if name not in self._under_way]
+        for name in fresh:
+            self._under_way[name] = self._pool.submit(look, self._hypervisors[name], name, self.address)
+        done, _ = wait([self._under_way[name] for name in fresh], patience)
+        seen = {name: self._under_way[name].result() if name in fresh and self._under_way[name] in done else None for name in self.names}
+        self._under_way = {name: future for name, future in self._under_way.items() if not future.done()}
+        return seen
+
+
+def main() -> None:
+    every, address, names = float(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    looks = Looks(names, address)
+    while True:
+        at = time.monotonic()
+        print(json.dumps({"at": at, "seen": looks.now()}), flush=True)
+        if select.select([sys.stdin], [], [], max(0.0, at + every - time.monotonic()))[0]:
+            return
+
+
+if __name__ == "__main__":
+    main()
