@@ -1,6 +1,6 @@
 """`make exercises`: every exercise left blank, and every chapter with all its solutions. Runs in the lab host.
 
-    python -m tests.exercises [NAME…] [--some N]
+    python -m tests.exercises [NAME…] [--some N [--to CHAPTER]]
 
 First the chapters in the edition for a class, complete: no cell may raise, so each exercise's checks pass where
 the student meets them. Then, for each exercise, the lab goes back to the start of its chapter and the chapter
@@ -92,9 +92,10 @@ def tried(lab: Lab, one: Exercise, line: Callable[[str], None]) -> list[str]:
     return found + [f"{check} is {then[check]} at the second try: {again}" for check in one.checks if then[check] != "passed"]
 
 
-def rotating(count: int) -> list[str]:
-    """`count` exercises, others every day."""
-    names, start = list(exercise.known()), date.today().toordinal() * count
+def rotating(count: int, last: str | None) -> list[str]:
+    """`count` exercises of the chapters up to `last`, others every day."""
+    chapters, start = chain.pick(None, last), date.today().toordinal() * count
+    names = [name for name, one in exercise.known().items() if one.chapter in chapters]
     return [names[(start + k) % len(names)] for k in range(count)]
 
 
@@ -102,8 +103,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", choices=[[], *exercise.known()])
     parser.add_argument("--some", type=int)
+    parser.add_argument("--to", help="with --some: the last chapter that they are taken from")
     asked = parser.parse_args()
-    names = asked.names or (rotating(asked.some) if asked.some else list(exercise.known()))
+    names = asked.names or (rotating(asked.some, asked.to) if asked.some else list(exercise.known()))
     lab, wrong = current(), 0
 
     def tell(what: str, found: list[str]) -> None:

@@ -4,12 +4,14 @@ The tests share one lab and run in this order; each leaves the cluster as it fou
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import pexpect
 import pytest
 
 from halab import chain
@@ -65,7 +67,7 @@ def test_left_blank_another_exercise_every_day_its_checks_notice(new_lab: Callab
     """A part of `make exercises`, another one each day."""
     live = new_lab()
     assert live.halab("up", "--empty").ok
-    done = live.halab("exec", "--", sys.executable, "-m", "tests.exercises", "--some", "1", timeout=600)
+    done = live.halab("exec", "--", sys.executable, "-m", "tests.exercises", "--some", "1", "--to", "05", timeout=900)
     assert done.ok, done.stdout + done.stderr
 
 
@@ -213,3 +215,16 @@ def test_twice_from_nothing_the_verdicts_are_the_same(new_lab: Callable[..., Liv
         seen.append([(c["id"], c["verdict"], c["points"]) for chapter in report["chapters"] for c in chapter["checks"]])
         live.close()
     assert seen[0] == seen[1]
+
+
+def test_ctrl_c_at_a_terminal_ends_a_run_inside_and_says_so(new_lab: Callable[..., Live]) -> None:
+    live = new_lab()
+    terminal = pexpect.spawn(sys.executable, ["-m", "halab", "run", "--to", "01"], cwd=str(live.folder), env=os.environ | live.env,
+                             timeout=120, encoding="utf-8", codec_errors="replace")  # fmt: skip
+    terminal.expect("01-environment …")
+    terminal.sendintr()
+    terminal.expect("halab: interrupted")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert not json.loads(live.halab("status", "--json").stdout)["run"]
