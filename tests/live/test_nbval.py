@@ -24,17 +24,26 @@ def live() -> Iterator[Live]:
 
 
 def compared(live: Live, *notebooks: Path) -> Result:
-    return live.halab("exec", "--", sys.executable, "-m", "tests.nbval", *map(str, notebooks), timeout=900)
+    return live.halab("exec", "--", sys.executable, "-m", "tests.nbval", *map(str, notebooks), timeout=1800)
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
-def test_every_chapter_prints_what_is_committed(live: Live) -> None:
-    done = compared(live)
+#: The chapters in the pieces after which something else is done on the lab.
+PIECES = {"06": chain.pick(None, "06"), "07": chain.pick("07", "07")}
+
+
+@pytest.mark.parametrize("last", PIECES)
+def test_every_chapter_prints_what_is_committed_and_the_checks_of_drills_notice_what_is_broken(live: Live, last: str) -> None:
+    """After 06 and after 07 one mutant, another one each day: the checks of these inject faults, and take a minute each time."""
+    notebooks = [chain.NOTEBOOKS / f"{name}.ipynb" for name in PIECES[last]]
+    done = compared(live, *notebooks)
     assert done.ok, done.stdout + done.stderr
-    assert f" {sum(len(code_cells(path)) for path in chain.NOTEBOOKS.glob('[0-9]*.ipynb'))} passed" in done.stdout
+    assert f" {sum(len(code_cells(path)) for path in notebooks)} passed" in done.stdout
+    done = live.halab("exec", "--", sys.executable, "-m", "tests.mutants", "--stage", last, "--some", "1", timeout=900)
+    assert done.ok, done.stdout + done.stderr
 
 
 def test_a_wrong_output_fails_and_names_its_cell(live: Live, tmp_path: Path) -> None:
