@@ -26,6 +26,8 @@ from halab.image_vm import MachineImage
 from halab.lab import Lab, current
 from halab.settings import PREFIX, Settings, load
 
+#: The exit code of what a person interrupted (bash(1), 128 + SIGINT).
+INTERRUPTED = 130
 screen = Screen(highlight=False, soft_wrap=True, emoji=False)  # ocf:heartbeat:apache is no heart
 
 
@@ -65,25 +67,31 @@ def go_in(host: Host, *argv: str) -> int:
     the command takes notice again by itself (`listen`)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with subprocess.Popen(host.door(sys.executable, "-m", "halab", *argv), pass_fds=host.lock) as door:
-        forward(door.pid)
+        asked = forward(door.pid)
         status = door.wait()
+    if signal.SIGINT in asked:  # nsenter, told to ignore it, cannot end as a command that it killed did
+        return INTERRUPTED
     if status < 0 or host.process is None:
         raise HostDown(f"lab {host.settings.name} stays up", "it was ended meanwhile", "halab up")
     return status
 
 
-def forward(door: int) -> None:
-    """Pass an end that is asked of us on to the command behind the door, and wait for it.
+def forward(door: int) -> list[int]:
+    """Pass an end that is asked of us on to the command behind the door; the signals that come, as they come.
 
     A terminal's Ctrl-C reaches both by itself; `kill` and CI's end of a job reach only this process."""
 
+    came: list[int] = []
+
     def pass_on(number: int, frame: object) -> None:
+        came.append(number)
         if number == signal.SIGTERM or not sys.stdin.isatty():
             for inner in psutil.Process(door).children():
                 inner.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
+    return came
 
 
 def enter() -> Lab:

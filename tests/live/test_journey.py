@@ -213,5 +213,5 @@ def test_ctrl_c_at_a_terminal_ends_a_run_inside_and_says_so(new_lab: Callable[..
     terminal.expect("halab: interrupted")
     terminal.expect(pexpect.EOF)
     terminal.close()
-    assert terminal.exitstatus == 130
+    assert terminal.exitstatus == 130, terminal.before
     assert not json.loads(live.halab("status", "--json").stdout)["run"]
