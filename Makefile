@@ -1,7 +1,7 @@
 # Each target is a line or three; the work is in Python (halab) and in .ci/setup.
 PY := .venv/bin/python
 
-.PHONY: setup run lab test test-vm check nbval record book bench mutants exercises clean drills soak
+.PHONY: setup run lab test test-chapters test-lab test-vm check nbval record book bench mutants exercises clean drills soak
 
 setup: ## install what is missing: Debian packages and .venv
 	@sh .ci/setup
@@ -15,7 +15,15 @@ lab: setup ## JupyterLab inside the lab host, in your browser; your own copies o
 test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
 	@sh .ci/setup chromium openvswitch-switch
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	$(PY) -m pytest $(wildcard tests/unit tests/notebooks tests/live tests/browser)
+	$(PY) -m pytest tests/unit tests/notebooks tests/live/test_machine.py
+	@$(MAKE) --jobs=2 --output-sync=line test-chapters test-lab # labs of their own, side by side: both mostly wait
+
+CHAPTERS := $(addprefix tests/live/test_,journey.py nbval.py nbgrader.py)
+test-chapters:
+	$(PY) -m pytest $(CHAPTERS)
+
+test-lab:
+	$(PY) -m pytest tests/live tests/browser $(addprefix --ignore=,$(CHAPTERS) tests/live/test_machine.py)
 
 test-vm: ## the chapters on emulated machines get the same verdicts as on containers (long: every instruction is emulated)
 	@HALAB_ENGINE=vm sh .ci/setup

@@ -84,7 +84,7 @@ def test_addresses(lab: Lab) -> None:
     points=1,
     partial=True,
     needs=("addresses",),
-    hint="an address given by `ip addr add` is gone after a reboot",
+    hint="between expected and observed is the line to mend in /etc/network/interfaces; what `ip addr add` gave is gone after a reboot",
     more="`auto eth0` and `iface eth0 inet static` with `address` and `gateway` belong into /etc/network/interfaces",
     read="interfaces(5)",
 )
@@ -117,10 +117,11 @@ def test_addresses_at_boot(lab: Lab) -> None:
 def test_hostnames(lab: Lab) -> None:
     """Every node is called by its name, now and after a reboot"""
 
-    def named(node) -> bool:
-        return node.check_output("uname -n; cat /etc/hostname").split() == [node.name] * 2
+    def named(node: Node) -> str:
+        now, *at_boot = node.check_output("uname -n; cat /etc/hostname").split()
+        return "" if [now, *at_boot] == [node.name] * 2 else f"{now}, and {' '.join(at_boot) or 'nothing'} in the file"
 
-    on_every_node(lab, named, True, expected="uname -n and /etc/hostname are the node's name", show="uname -n; cat /etc/hostname")
+    on_every_node(lab, named, "", expected="uname -n and /etc/hostname are the node's name", show="uname -n; cat /etc/hostname")
 
 
 @pytest.mark.check(
@@ -175,7 +176,7 @@ def test_forwarding(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("addresses", "forwarding"),
-    hint="the masquerade rule on the host",
+    hint="`ip route` on a node must name the host as gateway; what leaves the host by eth0 must be masqueraded: `nft list ruleset` there",
     more="`nft add rule ip halab postrouting oifname eth0 masquerade` on the host; `ip route` on the node must name the host as gateway",
     read="nft(8), NAT statements",
 )
@@ -190,7 +191,7 @@ def test_way_out(lab: Lab) -> None:
 @pytest.mark.check(
     points=1,
     needs=("way_out",),
-    hint="the name server in /etc/resolv.conf",
+    hint="each `nameserver` line of /etc/resolv.conf must be that word and the address of the server outside, nothing else",
     more="`echo nameserver $OUTSIDE > /etc/resolv.conf` on that node",
     read="resolv.conf(5)",
 )
@@ -215,8 +216,8 @@ def test_packages(lab: Lab) -> None:
     quickly = "-o Acquire::http::Timeout=5 -o Acquire::Retries=0"
     update = f"apt-get {quickly} -o APT::Update::Error-Mode=any update >/dev/null 2>&1 && apt-cache policy corosync | grep -q %s"
     on_every_node(
-        lab, lambda node: node.run(update, lab.settings.host_address).ok, True, expected="apt-get update reaches the lab's repository",
-        show="apt-get update && apt-cache policy corosync",
+        lab, lambda node: node.run(update, lab.settings.host_address).ok or "it does not", True,
+        expected="apt-get update reaches the lab's repository", show="apt-get update && apt-cache policy corosync",
     )  # fmt: skip
 
 

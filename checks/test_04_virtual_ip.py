@@ -27,8 +27,9 @@ def _one(sights: dict[str, Sight]) -> bool:
 
 @pytest.mark.check(
     points=2,
-    hint="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 …`",
-    more="… params ip=$VIP cidr_netmask=24 op monitor interval=30s (seconds); `crm resource manage ClusterIP` if it is unmanaged",
+    hint="compare agent, ip, watched and managed with what is expected: which one differs?",
+    more="`crm configure primitive ClusterIP ocf:heartbeat:IPaddr2 params ip=$VIP cidr_netmask=24 op monitor interval=30s`; "
+    "`crm resource manage ClusterIP` if it is unmanaged",
     read="ocf_heartbeat_IPaddr2(7)",
 )
 def test_resource(lab: Lab) -> None:
@@ -122,18 +123,22 @@ def test_well_placed(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("resource",),
-    hint="`crm configure rsc_defaults resource-stickiness=100`",
-    more="a stickiness of the resource's own goes before the default: `crm resource meta ClusterIP delete resource-stickiness`",
+    hint="a default for all resources, among the rsc_defaults; a stickiness of the resource's own goes before it",
+    more="`crm configure rsc_defaults resource-stickiness=100`; `crm resource meta ClusterIP delete resource-stickiness`",
     read="Pacemaker Explained, meta-attributes",
 )
 def test_stickiness(lab: Lab) -> None:
     """A resource prefers to stay where it is"""
 
-    def sticky(node: Node) -> bool:
-        value = pacemaker.meta(pacemaker.cib(node), "ClusterIP").get("resource-stickiness", "0").lstrip("+")
-        return value == "INFINITY" or (value.isdigit() and int(value) > 0)
+    def sticky(node: Node) -> bool | str:
+        cib = pacemaker.cib(node)
+        value = pacemaker.meta(cib, "ClusterIP").get("resource-stickiness", "not set").lstrip("+")
+        tied = [c.get("score", "") for c in pacemaker.constraints(cib) if c.get("id") in pacemaker.ties(cib, "ClusterIP")]
+        wish = max((int(score) for score in tied if score.isdigit()), default=0)
+        return value == "INFINITY" or (value.isdigit() and int(value) > wish) or (f"{value}, with a wish of {wish}" if wish else value)
 
-    on_every_node(lab, sticky, True, expected="resource-stickiness above 0", show="crm configure show type:rsc_defaults")
+    on_every_node(lab, sticky, True, expected="resource-stickiness above 0, and above what a location constraint wishes",
+                  show="crm configure show type:rsc_defaults; crm configure show type:location")  # fmt: skip
 
 
 @pytest.mark.check(

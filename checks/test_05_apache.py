@@ -38,8 +38,9 @@ def _holder(lab: Lab) -> list[str]:
 
 @pytest.mark.check(
     points=2,
-    hint="`crm configure primitive WebSite ocf:heartbeat:apache …`",
-    more="params configfile=/etc/apache2/apache2.conf, op monitor interval=1min; `crm resource manage WebSite` if it is unmanaged",
+    hint="compare agent, watched and managed with what is expected: which one differs?",
+    more="`crm configure primitive WebSite ocf:heartbeat:apache params configfile=/etc/apache2/apache2.conf op monitor interval=1min`; "
+    "`crm resource manage WebSite` if it is unmanaged",
     read="ocf_heartbeat_apache(7)",
 )
 def test_resource(lab: Lab) -> None:
@@ -60,8 +61,8 @@ def test_resource(lab: Lab) -> None:
 
 @pytest.mark.check(
     points=2,
-    hint="`systemctl disable --now apache2` on that node",
-    more="what systemd started must end before the cluster may start it: `systemctl stop apache2`, then `crm resource cleanup WebSite`",
+    hint="systemd would start it at boot (enabled), or runs it now (active): it may do neither where the cluster does",
+    more="`systemctl disable --now apache2` on that node; then `crm resource cleanup WebSite`",
     read="a resource has one master",
 )
 def test_systemd_lets_go(lab: Lab) -> None:
@@ -107,8 +108,12 @@ def test_page(lab: Lab) -> None:
 )
 def test_pages_differ(lab: Lab) -> None:
     """Every node has a page of its own that names it"""
-    on_every_node(lab, lambda node: node.run("grep -oE 'pacemaker[0-9]+' /var/www/html/index.html | sort -u").stdout.split() == [node.name],
-                  True, expected="index.html names its node, and only that", show="cat /var/www/html/index.html")  # fmt: skip
+
+    def other(node: Node) -> str:
+        names = node.run("grep -oE 'pacemaker[0-9]+' /var/www/html/index.html | sort -u").stdout.split()
+        return "" if names == [node.name] else f"it names {describe(names)}"
+
+    on_every_node(lab, other, "", expected="index.html names its node, and only that", show="cat /var/www/html/index.html")  # fmt: skip
 
 
 @pytest.mark.check(
@@ -129,8 +134,8 @@ def test_every_node_could_serve(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("all_ready", "no_failures", "resource"),
-    hint="`crm configure colocation website-with-ip INFINITY: WebSite ClusterIP`",
-    more="the order of the names matters, the score must be INFINITY, and no other colocation may contradict it: `crm configure delete ID`",
+    hint="the order of the names matters, the score must be INFINITY, and no other colocation may contradict it",
+    more="`crm configure colocation website-with-ip INFINITY: WebSite ClusterIP`, after `crm configure delete ID` of a wrong one",
     read="Pacemaker Explained, colocation",
 )
 def test_colocation(lab: Lab, cib: Element) -> None:
@@ -166,8 +171,8 @@ def _told(where: Where) -> str:
 @pytest.mark.check(
     points=2,
     needs=("all_ready", "no_failures", "resource", "runs_with_the_address"),
-    hint="`crm configure order apache-after-ip Mandatory: ClusterIP WebSite`",
-    more="`crm configure show type:order`; delete what is wrong, then give it again with `Mandatory:`",
+    hint="the address goes first, and the kind is Mandatory: what does `crm configure show type:order` say?",
+    more="`crm configure order apache-after-ip Mandatory: ClusterIP WebSite`, after `crm configure delete ID` of a wrong one",
     read="Pacemaker Explained, ordering",
 )
 def test_order(lab: Lab, cib: Element) -> None:
@@ -195,8 +200,8 @@ def test_recovers(lab: Lab, cib: Element) -> None:
 @pytest.mark.check(
     points=1,
     needs=("resource",),
-    hint="`crm configure op_defaults timeout=240s`",
-    more="a number without a unit means seconds; the default is meant, not one operation's: `crm configure show type:op_defaults`",
+    hint="the default of all operations is meant, not one operation's; a number without a unit means seconds",
+    more="`crm configure show type:op_defaults`; `crm configure op_defaults timeout=240s`",
     read="Pacemaker Explained, operations",
 )
 def test_operation_defaults(lab: Lab) -> None:
@@ -215,8 +220,8 @@ def test_operation_defaults(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("resource",),
-    hint="`crm resource clear WebSite`",
-    more="`crm configure delete ID` for each constraint that is named above",
+    hint="`move` and `ban` leave a constraint behind, the one that is named; it is no failure, so a cleanup does not take it away",
+    more="`crm resource clear WebSite`; `crm configure delete ID` for a constraint that is still there",
     read="crm_resource(8), --clear",
 )
 def test_no_leftovers(cib: Element) -> None:
@@ -230,7 +235,8 @@ def test_no_leftovers(cib: Element) -> None:
 @pytest.mark.check(
     points=1,
     needs=("resource",),
-    hint="one that does not run failed, or was stopped: `crm_mon -1rf`; another name than these two is what you tried",
+    hint="one that does not run failed, or was stopped: `crm_mon -1rf` (not installed: is there a file as its configfile says?); "
+    "another name than these two is what you tried",
     more="`crm resource cleanup`, `crm resource start NAME`; what you tried: `crm resource stop NAME`, `crm configure delete NAME`",
     read="crm_resource(8), --cleanup",
 )

@@ -6,10 +6,10 @@ asks the lab for: the lab is the truth.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,14 +19,17 @@ from jupyter_client.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from halab import errors
+from halab import errors, executed, kept
 from halab.errors import LabError, StudentError, UsageError
 from halab.lab import Lab
 from halab.report import Chapter, Report, lab_facts
+from halab.settings import Settings
 from halab.wait import seconds
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 RUNS = Path(__file__).parent.parent / "runs"
+#: Chapters that do with machines which exist already: 01 makes them, 06 and 07 break and fence them by the hypervisor.
+ANYWHERE = ("02", "03", "04", "05")
 #: Seconds that one cell may take.
 CELL_DEADLINE = 300
 
@@ -34,6 +37,11 @@ CELL_DEADLINE = 300
 def chapters() -> list[str]:
     """Names of the chapters, in order: `01-environment`, …"""
     return [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))]
+
+
+def until(name: str) -> list[Path]:
+    """The notebooks of the chapters up to this one."""
+    return [NOTEBOOKS / f"{each}.ipynb" for each in chapters() if each <= name]
 
 
 def pick(first: str | None, last: str | None) -> list[str]:
@@ -52,6 +60,14 @@ def pick(first: str | None, last: str | None) -> list[str]:
     if not chosen:
         raise UsageError("--from names a chapter before --to", f"{first} to {last}")
     return chosen
+
+
+def possible(names: list[str], settings: Settings) -> list[str]:
+    """Those of these chapters that this lab can do. Raises UsageError when there is none."""
+    left = [name for name in names if not settings.machines or name[:2] in ANYWHERE]
+    if not left:
+        raise UsageError(f"{', '.join(names)}: a hypervisor of the lab's own", "machines of an inventory", "halab run --from 02 --to 05")
+    return left
 
 
 def enough(names: list[str], nodes: int) -> None:
@@ -79,33 +95,33 @@ class Run:
     def execute(self, line: Callable[[str], None]) -> int:
         """Run the chapters; stop at the first that falls short. Returns the exit code of the design.
 
-        Each chapter has a kernel of its own; the next one's starts while this one's waits for the cluster."""
+        Each chapter has a kernel of its own; the next one's starts when half of this chapter is done: by then nothing is
+        installed any more, and most of the time is waiting for the cluster."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._point_latest()
         self.report.save(self.path)
         os.environ["HALAB_REPORT"] = str(self.path)
-        with ExitStack() as kernels:
-            now = kernels.enter_context(ExitStack())
-            kernel = _kernel(now)
-            for number, name in enumerate(self.names, 1):
+        with ExitStack() as stack:
+            ends = [stack.enter_context(ExitStack()) for _ in self.names]
+            kernel = cache(lambda number: _kernel(ends[number]) if number < len(ends) else None)
+            for number, name in enumerate(self.names):
                 line(f"{name} …")
-                ahead = kernels.enter_context(ExitStack())
-                following = _kernel(ahead) if number < len(self.names) else kernel
-                code = self._chapter(name, kernel)
+                code = self._chapter(name, kernel(number), halfway=partial(kernel, number + 1))
                 line(f"{name}: {self._verdict(name, code)}")
                 if code:
                     return code
-                now.close()
-                now, kernel = ahead, following
+                kept.keep(self.lab, until(name), line)
+                ends[number].close()
         return 0
 
-    def _chapter(self, name: str, kernel: AsyncKernelManager) -> int:
+    def _chapter(self, name: str, kernel: AsyncKernelManager | None, halfway: Callable[[], object]) -> int:
         target = self.folder / f"{name}.ipynb"
         s = self.lab.settings
         try:
             papermill.execute_notebook(
-                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), km=kernel, kernel_name="python3", progress_bar=False,
-                log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
+                _plain(NOTEBOOKS / f"{name}.ipynb"), _plain(target), km=kernel, kernel_name="python3", engine_name=executed.NAME,
+                progress_bar=False, log_output=False, execution_timeout=int(seconds(CELL_DEADLINE)), interrupt_on_timeout=True,
+                halfway=halfway,
                 parameters={"lab_name": s.name, "engine": s.engine, "nodes": s.nodes},
             )  # fmt: skip
         except PapermillExecutionError as error:
@@ -138,23 +154,6 @@ class Run:
         if self.folder.parent == RUNS:
             link.unlink(missing_ok=True)
             link.symlink_to(self.folder.name)
-
-
-def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
-    """Bring the lab to the start of a chapter, by replaying the chapters before it from nothing.
-
-    Each replayed chapter is graded as always, so the state is verified by the checks of the chapter
-    before. Raises LabError when one of them does not pass."""
-    names = chapters()
-    before = names[: names.index(pick(chapter, chapter)[0])]
-    lab.down()
-    (lab.keys.folder / "attempts.json").unlink(missing_ok=True)  # a new start is a first try
-    if not before:
-        return
-    folder = lab.settings.folder / "keys" / "reset"
-    shutil.rmtree(folder, ignore_errors=True)
-    if Run(lab, before, folder=folder).execute(line):
-        raise LabError(f"the replay reaches the start of {chapter}", f"see {folder}", "halab down; halab up")
 
 
 def _new_folder() -> Path:

@@ -6,6 +6,7 @@ machine failed.
 
 import json
 import os
+import shlex
 import sys
 from functools import partial
 from typing import Any, NoReturn
@@ -111,14 +112,15 @@ def image(as_json: bool) -> int:
 
 @main.command()
 @click.option("--empty", is_flag=True, help="only the lab host; chapter 01 makes the nodes")
-def up(empty: bool) -> int:
+@click.option("--yes", "agreed", is_flag=True, help="engine ssh: you agree to what is done to your machines")
+def up(empty: bool, agreed: bool) -> int:
     """Start the lab: image, lab host, network and nodes. Example: HALAB_NODES=4 halab up"""
     lab = current()
     if not lab.host.inside:
         as_root()
         host = Host(load())
         with host.locked(waiting):
-            start_host(host)
+            start_host(host, agreed=agreed)
             return 0 if empty else go_in(host, "up")
     lab.up(printer())
     return 0
@@ -154,9 +156,12 @@ def ssh(node: str, command: tuple[str, ...]) -> NoReturn:
     lab = enter()
     to = lab.node(node)
     known = lab.keys.known_hosts(lab.settings.identities)
-    options = [f"IdentityFile={lab.keys.user}", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes",
+    options = [f"IdentityFile={lab.keys.opening(to.identity)}", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes",
                "IdentitiesOnly=yes", "LogLevel=ERROR"]  # fmt: skip
-    os.execvp("ssh", ["ssh", "-F", "/dev/null", *(f"-o{o}" for o in options), f"root@{to.address}", *command])
+    if to.ssh.root:  # as everything of the lab's, as root
+        command = ("sudo", "--non-interactive", "bash", "-c", shlex.quote(" ".join(command))) if command else ("sudo", "--login")
+        options += ["RequestTTY=auto" if "bash" in command else "RequestTTY=yes"]
+    os.execvp("ssh", ["ssh", "-F", "/dev/null", *(f"-o{o}" for o in options), f"{to.ssh.user}@{to.address}", *command])
 
 
 @main.command()

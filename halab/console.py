@@ -26,6 +26,7 @@ class Console:
     def __enter__(self) -> "Console":
         argv = ["-c", self.uri, "console", self.name]
         self._pty = pexpect.spawn("virsh", argv, timeout=seconds("boot"), encoding="utf-8", codec_errors="replace", echo=False)
+        self._pty.delayafterclose = 0.02  # not pexpect's 0.1 s; virsh ends with its terminal
         try:
             self._login()
         except (pexpect.TIMEOUT, pexpect.EOF):
@@ -99,8 +100,8 @@ class Console:
             if silence == 3:  # somebody left something running there. (Earlier, virsh may still take Ctrl-C for its own.)
                 pty.sendintr()
                 silence = 0
+        pty.delaybeforesend = None  # pexpect waits 50 ms before it types, for programs that are about to switch echo off
         # no line editing: a tab in a here-document is a tab
         pty.sendline("exec env TERM=dumb LC_ALL=C.UTF-8 bash --norc --noprofile --noediting")
         pty.sendline("stty -echo cols 200; PS1='# '; PS2=''; printf 're%s\\n' ady")
         pty.expect("ready\r?\n")
-        pty.delaybeforesend = None  # pexpect waits 50 ms before it types, for programs that are about to switch echo off

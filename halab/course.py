@@ -47,9 +47,12 @@ def run(first: str | None, last: str | None) -> int:
     """Execute the chapters in order, each to its graded end. Example: halab run --from 03 --to 05"""
     from halab import chain
 
-    names = chain.pick(first, last)
+    asked = chain.pick(first, last)
     lab = current()
+    names = chain.possible(asked, lab.settings)
     chain.enough(names, lab.settings.nodes)
+    if (left_out := [name for name in asked if name not in names]) and lab.host.inside:
+        screen.print(f"left out, because only a hypervisor of the lab's own can do it: {', '.join(left_out)}")
     if not lab.host.inside:
         return go_in_fresh()
     with only_run(lab):
@@ -93,7 +96,7 @@ def check(
     chapters: tuple[str, ...], json_file: Path | None, junit_file: Path | None, csv_file: Path | None, more: Path | None, verbose: bool
 ) -> int:
     """Grade the lab as it is now. Example: halab check 02-corosync 03-pacemaker --json report.json"""
-    from halab import export, grading
+    from halab import chain, export, grading
 
     forms = ((json_file, export.as_json), (junit_file, export.as_junit), (csv_file, export.as_csv))
     outputs = {path.absolute(): render for path, render in forms if path}
@@ -108,7 +111,7 @@ def check(
         raise UsageError("--checks names a folder", more, "--checks DIR")
     lab = enter()
     with tempfile.TemporaryDirectory() as folder:
-        report = grading.run(names or known, Path(folder) / "report.json", more=more, verbose=verbose)
+        report = grading.run(names or chain.possible(known, lab.settings), Path(folder) / "report.json", more=more, verbose=verbose)
     for path, render in outputs.items():
         path.write_text(render(report))
     click.echo(str(report))
@@ -145,15 +148,15 @@ def drill(fault: str | None, fencing: bool, as_json: bool) -> int:
 @click.command()
 @click.argument("chapter")
 def reset(chapter: str) -> int:
-    """Bring the lab to the start of a chapter, by replaying those before it. Example: halab reset 03-pacemaker"""
-    from halab import chain
+    """Bring the lab to the start of a chapter, by replaying those before it, or from kept disks. Example: halab reset 03-pacemaker"""
+    from halab import chain, replay
 
     chain.pick(chapter, chapter)
     lab = current()
     if not lab.host.inside:
         return go_in_fresh()
     with only_run(lab):
-        chain.reset(lab, chapter, printer())
+        replay.reset(lab, chapter, printer())
     screen.print(f"the lab is at the start of {chain.pick(chapter, chapter)[0]}")
     return 0
 

@@ -78,7 +78,8 @@ def _only_one(path: Path, page: str) -> None:
 
 def lay_out(settings: Settings, folder: Path, base: str, edition: str) -> None:
     """The student's own copies of the chapters; one that is there is the student's and stays."""
-    for name in chain.chapters():
+    names = chain.possible(chain.chapters(), settings)
+    for name in names:
         target = folder / f"{name}.ipynb"
         if not target.exists():
             complete = nbformat.read(chain.NOTEBOOKS / target.name, as_version=4)
@@ -86,7 +87,7 @@ def lay_out(settings: Settings, folder: Path, base: str, edition: str) -> None:
             nbformat.write(made, target)
     for page in chain.NOTEBOOKS.glob("*.md"):
         shutil.copy(page, folder)
-    facts = [about(name) for name in chain.chapters()]
+    facts = [about(name) for name in names]
     (folder / WELCOME).write_text(render("welcome.md.j2", chapters=facts, base=base, edition=edition))
 
 

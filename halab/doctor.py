@@ -24,7 +24,9 @@ PROGRAMS = {
 }  # fmt: skip
 #: The same for what engine vm needs besides, and libvirt's driver for each engine.
 QEMU = {f"qemu-system-{platform.machine()}": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.ext4": "e2fsprogs"}
-DRIVERS = {"lxc": "lxc", "vm": "qemu"}
+DRIVERS = {"ssh": "", "lxc": "lxc", "vm": "qemu"}
+#: Of these, what a lab of machines that are there already needs.
+TALK = ("ip", "arping", "unshare", "nsenter", "setpriv", "ssh", "mount")
 OVS = {"ovs-vsctl": "openvswitch-switch", "ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-common"}
 UPLINK = {"slirp4netns": "slirp4netns"}
 #: What QEMU itself takes for each machine besides the machine's memory, MiB: translated code, devices, screen.
@@ -64,11 +66,13 @@ def _privilege() -> Iterator[Finding]:
 def _programs(settings: Settings) -> Iterator[Finding]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     setup = "make setup" if settings.engine == "lxc" else f"HALAB_ENGINE={settings.engine} make setup"
-    wanted = PROGRAMS | (QEMU if settings.engine == "vm" else {}) | (OVS if settings.bridge_type == "openvswitch" else {})
+    wanted = PROGRAMS if not settings.machines else {name: PROGRAMS[name] for name in TALK}
+    wanted = wanted | (QEMU if settings.engine == "vm" else {}) | (OVS if settings.bridge_type == "openvswitch" else {})
     for program, package in (wanted | (UPLINK if settings.uplink else {})).items():
         found = shutil.which(program, path=path)
         yield Finding(program, bool(found), found or "not found", f"{setup} (or: apt-get install {package})")
-    name = DRIVERS[settings.engine]
+    if not (name := DRIVERS[settings.engine]):
+        return
     driver = next(Path("/usr/lib").glob(f"*/libvirt/connection-driver/libvirt_driver_{name}.so"), None)
     fix = f"{setup} (or: apt-get install libvirt-daemon-driver-{name})"
     yield Finding(f"libvirt's {name} driver", bool(driver), str(driver or "not found"), fix)
@@ -108,6 +112,8 @@ def _module(name: str) -> bool:
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
+    if settings.machines:
+        return
     for folder in (settings.cache, settings.state):
         there = next(p for p in (folder, *folder.parents) if p.exists())
         free = shutil.disk_usage(there).free >> 20
@@ -118,6 +124,8 @@ def _room(settings: Settings) -> Iterator[Finding]:
 
 
 def _image(settings: Settings) -> Iterator[Finding]:
+    if settings.machines:
+        return
     image = Image(settings)
     yield Finding("the golden image", image.built, str(image), "halab image")
     if settings.engine == "vm" and image.built:

@@ -18,9 +18,11 @@ import psutil
 from rich.console import Console as Screen
 
 from halab import doctor as machine
+from halab.admission import admit
 from halab.engine import pick
 from halab.errors import HostDown, MachineLacks, UsageError
 from halab.host import Host
+from halab.host_start import start
 from halab.image import Image
 from halab.image_vm import MachineImage
 from halab.lab import Lab, current
@@ -112,18 +114,19 @@ def go_in_fresh() -> int:
     return go_in(host, *sys.argv[1:])
 
 
-def start_host(host: Host) -> None:
-    """Image and lab host, made when they are not there. Needs root."""
-    settings = host.settings
-    engine, _ = pick(settings.engine, host)
+def start_host(host: Host, *, agreed: bool = False) -> None:
+    """Image and lab host, made when they are not there; `agreed`: what is done to machines of an inventory. Needs root."""
+    settings, facts = host.settings, dict[str, object]()
+    golden = None if settings.machines else Image(settings)
     machine.require(settings)
-    golden, facts = Image(settings), {}
     if host.process:  # it keeps the image that it was started with
         same_settings(host, settings)
-    else:
+    elif golden:
         build(golden)
-        facts = engine.prepare(golden, build)
-    host.start(golden, owner(), facts)
+        facts = pick(settings.engine, host)[0].prepare(golden, build)
+    else:
+        facts = admit(settings, agreed=agreed)
+    start(host, golden, owner(), facts)
 
 
 def same_settings(host: Host, settings: Settings) -> None:

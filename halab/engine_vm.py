@@ -41,6 +41,10 @@ class Vm:
     def __init__(self, host: Host) -> None:
         self.host = host
 
+    @property
+    def disks(self) -> PurePosixPath:
+        return PurePosixPath(self.host.folder / "nodes")
+
     def prepare(self, golden: Image, build: Callable[..., None]) -> dict[str, object]:
         image = MachineImage(golden)
         build(image)
@@ -55,7 +59,7 @@ class Vm:
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:
-        base = self.host.folder / "nodes" / node.name
+        base = self.disks / node.name
         image = self.host.about["machine_image"]
         return {"backing": f"{image}/disk.qcow2", "overlay": f"{base}/disk.qcow2", "identity": f"{base}/identity.tar"}
 

@@ -38,13 +38,19 @@ def on_every_node(lab: Lab, look: Callable[[Node], T], want: object, *, expected
     def wrong() -> dict[str, T | StudentError]:
         nonlocal found
         found = {name: value for name, value in lab.each(lambda node: attempt(node, look)).items() if value != want}
-        return found
+        return _together(found) if len(found) == len(lab.nodes) else found
 
     try:
         become(wrong, lambda found: not found, expected=expected, show=show, within=within)
     except Mismatch as mismatch:
         mismatch.share = 1 - len(found) / len(lab.nodes)  # of the look that the message tells
         raise
+
+
+def _together(found: dict[str, T | StudentError]) -> dict[str, T | StudentError]:
+    """What every node says in the same words is told once."""
+    alike = len({describe(value) for value in found.values()}) == 1 < len(found)
+    return {"every node": next(iter(found.values()))} if alike else found
 
 
 def attempt(node: Node, look: Callable[[Node], T]) -> T | StudentError:
@@ -95,7 +101,9 @@ def require(holds: object, *, expected: str, seen: object, show: str) -> None:
 
 
 def describe(value: object) -> str:
-    """A value for a person: `node: value` for what was seen on several nodes."""
+    """A value for a person: `node: value` for what was seen on several nodes; yes or no for a truth value."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, StudentError):
         return f"{str(value.seen).splitlines()[0] if value.seen else 'no answer'} (asked: {value.expected})"
     if isinstance(value, dict):

@@ -38,6 +38,7 @@ def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterabl
     folder = str(CHECKS)
     argv = [
         sys.executable, "-P", "-m", "pytest", "-c", os.devnull, "-q", "-p", "halab.plugin", "-p", "no:cacheprovider",
+        "-p", "no:unraisableexception",  # at its end it collects garbage five times, for warnings that nobody reads
         "--import-mode=importlib", "-o", f"pythonpath={shlex.quote(folder)}", "--rootdir", folder, "--confcutdir", folder,
         "--halab-report", str(path), *(f"--halab-only={check}" for check in only), *_files(names, more),
     ]  # fmt: skip
@@ -118,7 +119,7 @@ def points(chapter: str) -> float:
 def _shown(chapter: str, only: str | None = None) -> Chapter:
     """The verdicts of a chapter, or of one of its exercises, shown as a table. Raises LabError without a verdict.
 
-    They go to the run's report when `halab run` started this kernel, else to `runs/checks`."""
+    They go to the run's report when `halab run` started this kernel, else to `runs/checks/LAB`."""
     from IPython.display import display
 
     from halab import exercise
@@ -137,6 +138,6 @@ def _shown(chapter: str, only: str | None = None) -> Chapter:
 
 
 def _own_report(name: str) -> Path:
-    folder = Path(__file__).parent.parent / "runs" / "checks"
+    folder = Path(__file__).parent.parent / "runs" / "checks" / current().settings.name
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.json"

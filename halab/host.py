@@ -5,36 +5,25 @@ it, `down` on the machine ends it. When its first process dies, everything in it
 """
 
 import base64
-import grp
 import json
 import os
-import platform
 import pwd
-import secrets
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import psutil
 
 from halab import cgroups
 from halab.command import Result, quote
-from halab.errors import DeadlinePassed, HostDown, ImageError, LabError, UsageError
-from halab.image import Image
+from halab.errors import DeadlinePassed, HostDown, LabError
 from halab.lock import lock
 from halab.settings import PREFIX, Settings
 from halab.wait import eventually, seconds
 
 INSIDE = "HALAB_INSIDE"
-#: MiB without which nodes don't even boot (`halab doctor` asks for what the chapters need).
-ROOM = 64
-NO_ROOM = "free some disk, or set HALAB_STATE to a folder on another one"
 #: Everything of a lab host is in namespaces of its own but the user's files.
 NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup")
 
@@ -64,7 +53,9 @@ class Host:
     @property
     def inside(self) -> bool:
         """True when this process runs in this lab host."""
-        return os.environ.get(INSIDE) == self.settings.name and Path("/run/halab/lab").exists()
+        if os.environ.get(INSIDE) != self.settings.name:
+            return False
+        return Path("/run/halab/lab").exists() or bool(self.about["settings"].get("machines"))  # theirs has the machine's own /run
 
     @property
     def process(self) -> psutil.Process | None:
@@ -79,7 +70,7 @@ class Host:
 
     @property
     def running(self) -> bool:
-        return self._answers() if self.inside else self.process is not None and self._answers()
+        return self.answers if self.inside else self.process is not None and self.answers
 
     # -- commands as root in it ---------------------------------------------------------------------
 
@@ -128,7 +119,9 @@ class Host:
             raise HostDown("the lab host answers this user", "it closed the connection", "halab status")
         return json.loads(line)
 
-    def _answers(self) -> bool:
+    @property
+    def answers(self) -> bool:
+        """Does its server answer who asks now?"""
         try:
             return self.run("true", timeout=5).ok
         except LabError:
@@ -147,25 +140,6 @@ class Host:
                 yield
             finally:
                 self.lock = ()
-
-    def start(self, image: Image, owner: pwd.struct_passwd, facts: dict[str, object]) -> None:
-        """Start the lab host, or mend one that is half there; `facts` of the engine are recorded. Needs root. Raises LabError."""
-        self._refuse_strangers(owner)
-        self._room()
-        if self.process:
-            self._until_it_answers(lambda: self.process is not None)
-            self._mend()
-            return
-        self.remove()
-        try:
-            self.folder.mkdir(parents=True)
-            self._record(image, owner, facts)
-            self._launch()
-        except BaseException as error:
-            self.remove()
-            if isinstance(error, OSError):
-                raise LabError(f"the lab's files are written in {self.folder}", error, NO_ROOM) from None
-            raise
 
     def end(self) -> None:
         """Kill the lab host, and with it everything in it. Needs root; safe when there is none."""
@@ -198,68 +172,10 @@ class Host:
         return [
             *("nsenter", f"--target={first}", *NAMESPACES, "--"),
             *user,
-            *("env", "-C", os.getcwd(), *(f"{k}={v}" for k, v in env.items())),
+            # An inventory counts with the network that halab.toml names beside it, and is recorded in there.
+            *("env", "-C", os.getcwd(), f"--unset={PREFIX}ENGINE", f"--unset={PREFIX}MACHINES", *(f"{k}={v}" for k, v in env.items())),
             *argv,
         ]
-
-    def _refuse_strangers(self, owner: pwd.struct_passwd) -> None:
-        try:
-            uid = self.about["uid"]
-        except HostDown:
-            return
-        if self.running and uid != owner.pw_uid:
-            name = pwd.getpwuid(uid).pw_name
-            raise UsageError(f"lab {self.settings.name} is yours", f"it is {name}'s", "HALAB_NAME=another halab up")
-
-    def _room(self) -> None:
-        free = shutil.disk_usage(self.settings.state).free >> 20
-        if free < ROOM:
-            raise LabError(f"{ROOM} MiB for the lab in {self.settings.state}", f"{free} MiB left on that disk", NO_ROOM)
-
-    def _record(self, image: Image, owner: pwd.struct_passwd, facts: dict[str, object]) -> None:
-        about = {
-            "settings": self.settings.slowed(float(str(facts.get("slowness", 1)))).model_dump(mode="json"),
-            "image": str(image.folder),
-            "image_digest": image.contents,
-            "versions": {"halab": metadata.version("halab"), "kernel": platform.release(), **image.versions},
-            "uid": owner.pw_uid,
-            "group": grp.getgrgid(owner.pw_gid).gr_name,
-            "instance": secrets.token_hex(4),
-            "start": datetime.now(UTC).isoformat(timespec="seconds"),
-            **facts,
-        }
-        (self.folder / "host.json").write_text(json.dumps(about, indent=1))
-        keys = self.folder / "keys"
-        keys.mkdir(mode=0o700)
-        os.chown(keys, owner.pw_uid, owner.pw_gid)
-
-    def _launch(self) -> None:
-        # The holder records itself and holds the lock until it did: nobody can kill us in between.
-        with (self.folder / "host.log").open("wb") as output:
-            holder = subprocess.Popen(
-                [sys.executable, "-m", "halab.warden", str(self.folder), "hold", *map(str, self.lock)],
-                cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-                pass_fds=self.lock,
-            )  # fmt: skip
-        self._until_it_answers(lambda: holder.poll() is None)
-
-    def _until_it_answers(self, lives: Callable[[], bool]) -> None:
-        log = self.folder / "host.log"
-        try:
-            eventually(lambda: not lives() or self._answers(), within="boot", every=0.02)
-        except DeadlinePassed:
-            raise LabError("the lab host answers within its time", _tail(log), "halab down, then halab up") from None
-        if not lives():
-            raise LabError("the lab host starts", _tail(log), "halab doctor")
-
-    def _mend(self) -> None:
-        """Nodes survive the lab host's daemons: those that are gone are started again."""
-        about = self.about
-        parts = [Path(about["image"], "rootfs", "sbin"), *(Path(folder, "disk.qcow2") for folder in [about.get("machine_image")] if folder)]
-        for part in parts:
-            if not part.exists():
-                raise ImageError(f"lab {self.settings.name} has its image", f"{part} is gone", "halab down, then halab up")
-        self.check_output("%s -m halab.warden %s mend", sys.executable, self.folder)
 
     def _no_cgroups(self) -> bool:
         try:
@@ -267,7 +183,3 @@ class Host:
         except OSError:
             return False  # the kernel is still ending the last processes
         return True
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else "no log"

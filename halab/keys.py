@@ -32,12 +32,18 @@ class Keys:
         """The private host key of a node, OpenSSH format."""
         return self._key(f"{node.name}.host").read_text()
 
+    def opening(self, node: Identity) -> Path:
+        """The private key that opens this node."""
+        return node.machine.key if node.machine else self.user
+
     def known_hosts(self, nodes: tuple[Identity, ...]) -> Path:
         """The file that ssh and paramiko verify nodes against."""
-        lines = [f"{n.name},{n.address} {public(self.host(n))}\n" for n in nodes]
+        lines = [n.machine.known if n.machine else f"{n.name},{n.address} {public(self.host(n))}\n" for n in nodes]
         path = self.folder / "known_hosts"
         if not path.exists() or path.read_text() != "".join(lines):
-            path.write_text("".join(lines))
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False) as file:  # whole or not at all: others may read it now
+                file.write("".join(lines))
+            os.replace(file.name, path)
         return path
 
     def _key(self, name: str) -> Path:

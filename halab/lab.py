@@ -11,9 +11,10 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from halab import pacemaker
+from halab import arp, pacemaker
 from halab.engine import Engine, pick
-from halab.errors import HalabError, HostDown, LabError, UsageError
+from halab.engine_ssh import Wire
+from halab.errors import HalabError, HostDown, UsageError
 from halab.host import Host
 from halab.hypervisor import Hypervisor
 from halab.keys import Keys
@@ -39,7 +40,7 @@ class Lab:
         self.settings = settings
         self.host = Host(settings)
         self.nodes = tuple(Node(self, identity) for identity in settings.identities)
-        self.network = Network(self.host)
+        self.network: Network = Wire(self.host) if settings.machines else Network(self.host)  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         s = self.settings
@@ -91,24 +92,33 @@ class Lab:
         """Network and nodes with their identity, to the point where all answer SSH (the end of chapter 01).
 
         What is there already is kept: a defined node has a whole disk and is only started."""
-        line("network")
-        self.network.up()
-        self.keys.user, self.keys.known_hosts(self.settings.identities)  # made here once, before the threads
+        if not self.settings.machines:
+            line("network")
+            self.network.up()
+            self.keys.user  # noqa: B018  (made here once, before the threads)
+        self.keys.known_hosts(self.settings.identities)
         self.each(lambda node: self._up(node, line))
 
     def _up(self, node: Node, line: Callable[[str], None]) -> None:
-        if node.state == "absent":
-            node.make_disk(configured=True)
-            node.define()
-        elif node.state == "paused":
-            node.resume()
+        if not self.settings.machines:
+            self._make(node)
         node.start()
         self.network.plug(node.name)
         node.wait_for_ssh()
         line(f"{node.name} answers")
 
+    def _make(self, node: Node) -> None:
+        if node.state == "absent":
+            node.make_disk(configured=True)
+            node.define()
+        elif node.state == "paused":
+            node.resume()
+
     def down(self, line: Callable[[str], None] = lambda text: None) -> None:
-        """Remove the nodes, their disks and their network; the lab host stays. Safe when there is nothing."""
+        """Remove the nodes, their disks and their network; the lab host stays. Safe when there is nothing. Raises UsageError
+        with machines of an inventory, which stay as they are."""
+        if self.settings.machines:
+            raise UsageError("nodes that the lab has made, and may remove", "machines of an inventory", "begin with chapter 02")
         for name in self.hypervisor.names():  # also nodes of a half-finished or larger lab
             if name not in {node.name for node in self.nodes}:
                 self.hypervisor.destroy(name)
@@ -160,11 +170,7 @@ class Lab:
 
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
-        wanted = str(address or self.virtual_ip)
-        result = self.host.run("arping -r -c 2 -W 0.2 -w 1 -i %s %s", self.settings.bridge, wanted, timeout=10)
-        if result.status not in (0, 1):  # 1: nobody answered
-            raise LabError(f"arping asks for {wanted}", result.stderr.strip(), "halab doctor")
-        return {line.strip().lower() for line in result.stdout.splitlines() if line.count(":") == 5}
+        return arp.cards(self.host.run, self.network.interface, address or self.virtual_ip)
 
     def status(self) -> dict:
         """What is true now, for a person and for a program."""

@@ -52,6 +52,11 @@ class Network:
     def __repr__(self) -> str:
         return f"<network {self.settings.bridge} {self.settings.subnet}>"
 
+    @property
+    def interface(self) -> str:
+        """The lab host's, towards the nodes."""
+        return self.settings.bridge
+
     def create_bridge(self) -> None:
         """Make the bridge with the host's address, and set it up; safe when it is there."""
         s = self.settings

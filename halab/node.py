@@ -32,11 +32,16 @@ class Node:
 
     def __init__(self, lab: Lab, identity: Identity) -> None:
         self.lab, self.identity = lab, identity
-        self.number, self.name, self.address, self.mac = identity.number, identity.name, identity.address, identity.mac
+        self.number, self.name, self.address = identity.number, identity.name, identity.address
         self._ssh: Ssh | None = None
 
     def __repr__(self) -> str:
         return f"<node {self.name} {self.address}>"
+
+    @property
+    def mac(self) -> str:
+        """The hardware address of eth0."""
+        return self.identity.mac or self.get("/sys/class/net/eth0/address").decode().strip()
 
     # -- talk to it ---------------------------------------------------------------------------------
 
@@ -44,7 +49,7 @@ class Node:
     def ssh(self) -> Ssh:
         if self._ssh is None:
             keys = self.lab.keys
-            self._ssh = Ssh(self.identity, keys.user, keys.known_hosts(self.lab.settings.identities))
+            self._ssh = Ssh(self.identity, keys.opening(self.identity), keys.known_hosts(self.lab.settings.identities))
         return self._ssh
 
     def run(self, command: str, *args: object, timeout: float = 60, input: bytes | None = None) -> Result:
@@ -82,10 +87,17 @@ class Node:
     def wait_for_ssh(self) -> None:
         """Raises DeadlinePassed, with what is seen from outside, when it does not within the named wait `boot`."""
         try:
-            eventually(lambda: self.answers, within="boot", every=0.05, what=f"{self.name} answers SSH")
+            eventually(lambda: self._placed and self.answers, within="boot", every=0.05, what=f"{self.name} answers SSH")
         except DeadlinePassed as passed:
             seen = f"{self.state}, addresses {', '.join(sorted(self.seen_addresses or ())) or 'unknown'}"
             raise DeadlinePassed(passed.expected, seen, f"halab console {self.name}") from None
+
+    @property
+    def _placed(self) -> bool:
+        """It has its address, or that cannot be seen. Who asks for SSH earlier waits for ARP's next question, a second
+        later (RETRANS_TIMER of RFC 4861, 10, which Linux takes for ARP too: arp(7), retrans_time)."""
+        seen = self.seen_addresses
+        return seen is None or str(self.address) in seen
 
     # -- what it is ---------------------------------------------------------------------------------
 
@@ -144,13 +156,17 @@ class Node:
     # -- make it, power -----------------------------------------------------------------------------
 
     def make_disk(self, *, configured: bool = False) -> None:
-        """A fresh copy-on-write disk. It always carries the SSH keys; `configured`: the identity too."""
+        """A fresh copy-on-write disk. It always carries the SSH keys; `configured`: the identity too.
+
+        A machine that is on is powered off first: no disk is pulled out under a running one."""
         files = {
             "/etc/ssh/ssh_host_ed25519_key": (self.lab.keys.host(self.identity), 0o600),
             "/root/.ssh/authorized_keys": (self.lab.keys.user_public() + "\n", 0o600),
         }
         if configured:
             files |= {path: (text, 0o644) for path, text in self.identity_files.items()}
+        if self.state not in ("absent", "shut off"):
+            self.power_off()
         self.lab.engine.make_disk(self.identity, files)
 
     def define(self) -> None:

@@ -85,11 +85,16 @@ def status(node: Node) -> Status:
         raise StudentError(f"pacemaker runs on {node.name}", seen, "systemctl status pacemaker") from None
 
 
-def idle(node: Node) -> bool:
-    """Has the DC nothing left to do? Its controller is in the state S_IDLE (crmadmin(8)), as this node sees it."""
+def controller(node: Node) -> str:
+    """The state of the DC's controller (crmadmin(8)), as this node sees it: S_IDLE, S_TRANSITION_ENGINE, …; "" without a DC."""
     answer = node.run("crmadmin --output-as=xml --status %s", status(node).dc or "", timeout=20).stdout
-    controller = result(answer).find("crmd")
-    return controller is not None and controller.get("state") == "S_IDLE"
+    found = result(answer).find("crmd")
+    return found.get("state", "") if found is not None else ""
+
+
+def idle(node: Node) -> bool:
+    """Has the DC nothing left to do?"""
+    return controller(node) == "S_IDLE"
 
 
 def cib(node: Node) -> ElementTree.Element:

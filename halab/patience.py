@@ -1,6 +1,7 @@
 """A line under a cell that takes long: for how long it has been at work. It goes when the cell ends.
 
-Only where a person looks (JupyterLab of `halab lab`): what a run records must not hold times.
+Only where a person looks (JupyterLab of `halab lab`): what a run records must not hold times. Who has none left and
+interrupts a cell is told so in a line, and not where in the lab's code it was.
 """
 
 import os
@@ -48,10 +49,18 @@ class Patience:
 
 def watch(shell: Any) -> None:
     """Count in this shell, when a person looks at it."""
+    shell.set_custom_exc((KeyboardInterrupt,), _interrupted)
     if DESK in os.environ and "HALAB_REPORT" not in os.environ:
         patience = Patience(_line)
         shell.events.register("pre_run_cell", patience.begin)
         shell.events.register("post_run_cell", patience.end)
+
+
+def _interrupted(shell: Any, kind: type, error: BaseException, trace: object, tb_offset: int | None = None) -> list[str]:
+    """What IPython shows of an interrupt instead of a traceback (`InteractiveShell.set_custom_exc`)."""
+    told = ["KeyboardInterrupt: the cell was interrupted, by you or by its deadline; run it again when it is mended"]
+    shell._showtraceback(kind, error, told)  # the place where every front end shows an error its own way
+    return told
 
 
 def _line(text: str) -> Callable[[str], object]:

@@ -32,6 +32,8 @@ from halab.wait import seconds
 #: Seconds that one check may take: more than any named wait, twice.
 LIMIT = 200
 _verdicts: dict[str, str] = {}
+#: How a check that is needed ended, for whom does not know the words.
+ENDED = {"failed": "failed", "skipped": "was skipped", "error": "ended in an error", "not run": "was not run"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,11 +85,13 @@ def cib(lab: Lab) -> Element:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    titles = {_id(other): _title(other) for other in item.session.items} if _mark(item).get("needs") else {}
     for needed in _mark(item).get("needs", ()):
         ours, theirs = (f"{_chapter(item)}/{place}{needed}" for place in ("", "held-back/"))
         verdict = _verdicts.get(ours) or _verdicts.get(theirs, "not run")
         if verdict not in ("passed", "warning"):
-            pytest.skip(f"needs {needed}, which is {verdict}")
+            title = titles.get(ours) or titles.get(theirs, needed)
+            pytest.skip(f"needs “{title}”, which {ENDED[verdict]}")
 
 
 @pytest.hookimpl(hookwrapper=True)

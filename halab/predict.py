@@ -14,6 +14,8 @@ from halab.errors import UsageError
 
 #: A bound this many times longer than what was measured is told as such: "an hour" is never wrong, and says nothing.
 GENEROUS = 20
+#: What was shorter than this, in s, counts as this long: nobody predicts tenths of a second, and no bound on them is idle.
+SHORT = 1.0
 
 
 class Prediction:
@@ -64,7 +66,7 @@ def _compared(name: str, said: object, seen: object) -> tuple[bool, str]:
         return False, f"you predicted {_value(name, said)}, it did not happen"
     if seen > said:
         return False, f"it took {seen:.1f} s, longer than your {said:g} s"
-    if seen * GENEROUS < said:
+    if max(seen, SHORT) * GENEROUS < said:
         return False, f"your {said:g} s are more than {GENEROUS} times too long"
     return True, f"within your {said:g} s"
 

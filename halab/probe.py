@@ -58,7 +58,7 @@ class Probe:
 
     With `holders=True` it also looks from outside who holds the address, ten times a second, on the same clock."""
 
-    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 1.0, holders: bool = False) -> None:
+    def __init__(self, lab: Lab, *, every: float = 0.05, timeout: float = 0.5, after: float = 0.5, holders: bool = False) -> None:
         self.url = f"http://{lab.virtual_ip}/"
         self.every, self.timeout, self.after = every, timeout, after
         self.samples: list[Sample] = []

@@ -7,6 +7,7 @@ or anything that papermill adds.
 from pathlib import Path
 
 import nbformat
+from nbval.plugin import coalesce_streams
 
 from halab import chain
 from halab.errors import UsageError
@@ -37,6 +38,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
+            cell.outputs = coalesce_streams(cell.outputs)  # how often the kernel sent what it had is no output
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = count

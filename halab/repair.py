@@ -23,6 +23,9 @@ WRITTEN, FULL = ("/var/lib/pacemaker", "/var/lib/corosync", "/var/log"), "halab-
 CONF, APACHE = "/etc/corosync/corosync.conf", "/etc/apache2/apache2.conf"
 BEFORE = ".before"
 CIB = "/var/lib/pacemaker/cib/cib.xml"
+#: corosync's and pacemaker's cores (pacemakerd and corosync change into these folders): a daemon may end in one when
+#: another was killed under it.
+CORES = "/var/lib/pacemaker/cores /var/lib/corosync"
 
 
 def wake(node: Node) -> None:
@@ -49,6 +52,7 @@ def unspoil(node: Node) -> None:
         "for dir in %s %s %s; do while findmnt -n -o SOURCE $dir | grep -qx %s; do umount -l $dir; done; done", *WRITTEN, FULL
     )
     node.run("tc qdisc del dev eth0 root netem")
+    node.run(f"find {CORES} -name 'core*' -type f -delete")
     node.check_output("for file in %s %s; do if test -e $file%s; then mv $file%s $file; fi; done", CONF, APACHE, BEFORE, BEFORE)
 
 

@@ -9,7 +9,7 @@ pacemaker01 is 192.168.100.10, 52:54:00:9b:d5:11), its corosync node id is k.
 import os
 import tomllib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from halab.errors import UsageError
+from halab.inventory import Machine
 
 PREFIX = "HALAB_"
 #: There when the kernel has a datapath for Open vSwitch.
@@ -35,6 +36,7 @@ class Identity:
     name: str
     address: IPv4Address
     mac: str
+    machine: Machine | None = None
 
     @property
     def uuid(self) -> str:
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
 
     name: str = Field("halab", pattern=r"^[a-z][a-z0-9-]{0,19}$", description="the lab's name")
     engine: Literal["lxc", "vm", "ssh"] = Field("lxc", description="what a node is")
+    machines: tuple[Machine, ...] = Field((), max_length=16, description="engine ssh: the machines, in the nodes' order")
     release: Literal["trixie", "bookworm"] = Field("trixie", description="Debian release of the nodes (13 or 12)")
     nodes: int = Field(3, ge=2, le=16, description="how many nodes")
     subnet: IPv4Network = Field(IPv4Network("192.168.100.0/24"), description="the nodes' network, a /24")
@@ -84,6 +87,26 @@ class Settings(BaseSettings):
             return {key: value for key, value in given.items() if key != "bridge"} | {"bridge_type": "openvswitch"}
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_nodes_as_machines(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(machines := given.get("machines"), (list, tuple)) and machines:
+            return {"nodes": len(machines)} | given
+        return given
+
+    @model_validator(mode="after")
+    def _machines_are_the_nodes(self) -> "Settings":
+        if (self.engine == "ssh") != bool(self.machines):
+            raise ValueError("engine ssh and an inventory of machines go together")
+        if self.machines and self.nodes != len(self.machines):
+            raise ValueError(f"{self.nodes} nodes, and {len(self.machines)} machines in the inventory")
+        addresses = [machine.address for machine in self.machines]
+        if twice := sorted({str(a) for a in addresses if addresses.count(a) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there twice among the machines")
+        if outside := [str(a) for a in addresses if a not in self.subnet]:
+            raise ValueError(f"{', '.join(outside)} is not in the subnet {self.subnet}, where the virtual IP is")
+        return self
+
     @model_validator(mode="after")
     def _addresses_do_not_overlap(self) -> "Settings":
         if self.subnet.prefixlen != 24 or self.outside.prefixlen != 24:
@@ -93,7 +116,7 @@ class Settings(BaseSettings):
         if self.virtual_ip not in self.subnet:
             raise ValueError(f"virtual_ip {self.virtual_ip} is not in the subnet {self.subnet}")
         taken = {self.host_address, self.subnet.network_address, self.subnet.broadcast_address}
-        taken |= {self.subnet[9 + k] for k in range(1, 17)}
+        taken |= {machine.address for machine in self.machines} or {self.subnet[9 + k] for k in range(1, 17)}
         if self.virtual_ip in taken:
             raise ValueError(f"virtual_ip {self.virtual_ip} overlaps an address of the host or of a node")
         return self
@@ -124,6 +147,8 @@ class Settings(BaseSettings):
         return tuple(self.identity(k) for k in range(1, self.nodes + 1))
 
     def identity(self, k: int) -> Identity:
+        if self.machines:
+            return Identity(k, f"pacemaker{k:02d}", self.machines[k - 1].address, "", self.machines[k - 1])
         return Identity(k, f"pacemaker{k:02d}", self.subnet[9 + k], f"52:54:00:9b:d5:{10 + k:02d}")
 
     @property
@@ -156,13 +181,22 @@ class Settings(BaseSettings):
 
 
 def load(**given: object) -> Settings:
-    """The settings in force; raises UsageError that names the setting, what it must be and what was given."""
+    """The settings in force; raises UsageError that names the setting, what it must be and what was given.
+
+    Every wait asks for them: as long as environment and file say the same, they are read once."""
+    said = frozenset((name, value) for name, value in os.environ.items() if name.startswith(PREFIX))
+    file = Path("halab.toml")
+    return _load(said, file.read_bytes() if file.is_file() else b"", frozenset((k, v) for k, v in given.items() if v is not None))
+
+
+@lru_cache(maxsize=8)
+def _load(environment: frozenset[tuple[str, str]], file: bytes, given: frozenset[tuple[str, object]]) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | INTERNAL
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted({name for name, _ in environment} - known)
     if unknown:
         raise UsageError(f"{unknown[0]} is no setting of halab", fix=f"the settings are {', '.join(Settings.model_fields)}")
     try:
-        return Settings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+        return Settings(**dict(given))  # type: ignore[arg-type]
     except tomllib.TOMLDecodeError as error:
         raise UsageError("halab.toml is a TOML file", error, "correct that line of halab.toml") from None
     except ValidationError as error:

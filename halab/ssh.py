@@ -13,7 +13,7 @@ from threading import Timer
 import paramiko
 
 from halab.command import Result
-from halab.errors import DeadlinePassed, HostKeyRefused, Unreachable
+from halab.errors import DeadlinePassed, HostKeyRefused, Unreachable, UsageError
 from halab.settings import Identity
 from halab.wait import seconds
 
@@ -23,6 +23,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 #: While a node boots or dies, any of these means "no answer".
 NO_ANSWER = (OSError, EOFError, paramiko.SSHException)
 CHUNK = 1 << 16
+#: The program behind sshd's subsystem of that name, for who becomes root by sudo (openssh-sftp-server's in Debian).
+SFTP = "/usr/lib/openssh/sftp-server"
 #: What gives a node back the key that the lab knows.
 FRESH = "halab down, then halab up"
 #: Seconds in which a node that lives answers a connection, or the opening of a channel on one.
@@ -45,6 +47,8 @@ class Ssh:
 
     def __init__(self, node: Identity, key: Path, known_hosts: Path) -> None:
         self.node, self.key, self.known_hosts = node, key, known_hosts
+        self.user = node.machine.user if node.machine else "root"
+        self.root = "" if self.user == "root" else "sudo --non-interactive "
         self._client: paramiko.SSHClient | None = None
 
     def connect(self, timeout: float) -> paramiko.Transport:
@@ -58,7 +62,7 @@ class Ssh:
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
             client.connect(
-                str(self.node.address), username="root", pkey=paramiko.Ed25519Key(filename=str(self.key)), sock=self._link(timeout),
+                str(self.node.address), username=self.user, pkey=self._own_key(), sock=self._link(timeout),
                 timeout=timeout, banner_timeout=timeout, auth_timeout=timeout, look_for_keys=False, allow_agent=False,
             )  # fmt: skip
         except paramiko.BadHostKeyException as error:
@@ -73,6 +77,12 @@ class Ssh:
         transport = client.get_transport()
         assert transport
         return transport
+
+    def _own_key(self) -> paramiko.PKey:
+        try:
+            return paramiko.PKey.from_path(self.key)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{self.key} is a private key without a passphrase", error, "ssh-keygen(1)") from None
 
     def _link(self, timeout: float) -> socket.socket:
         link = socket.create_connection((str(self.node.address), 22), timeout)
@@ -91,7 +101,7 @@ class Ssh:
             guard.start()
             try:
                 # `timeout` on the node ends what outlives us; a shell around it turns a signal into 128 + n.
-                channel.exec_command(f"timeout -k 1 {timeout:.3f} bash -c {_single(command)}; exit $?")
+                channel.exec_command(f"{self.root}timeout -k 1 {timeout:.3f} bash -c {_single(command)}; exit $?")
             except NO_ANSWER:
                 if time.monotonic() < deadline:
                     raise
@@ -138,7 +148,7 @@ class Ssh:
         with self._answering(what):
             channel = self._channel(time.monotonic() + seconds(PROMPT))
             channel.settimeout(seconds(PROMPT))
-            channel.invoke_subsystem("sftp")
+            channel.exec_command(f"{self.root}{SFTP}") if self.root else channel.invoke_subsystem("sftp")
             sftp = paramiko.SFTPClient(channel)
         try:
             yield sftp
@@ -177,7 +187,7 @@ class Ssh:
                 raise self._late(command, timeout)
             if pending and channel.send_ready():
                 pending = pending[channel.send(bytes(pending[:CHUNK])) :]
-            elif input is not None and not pending:
+            if input is not None and not pending:  # all is sent: the command waits for the end of its input
                 channel.shutdown_write()
                 input = None
             select.select([channel], [], [], 0.01 if pending else min(left, 0.5))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from halab import corosync, fencing, pacemaker, stonith
-from halab.errors import DeadlinePassed, LabError, StudentError
+from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.expect import attempt, describe
 from halab.lab import Lab, Sight, current
 from halab.node import Node
@@ -23,15 +23,22 @@ class NotThere(StudentError):
 
 
 def begin(chapter: str, name: str | None = None, *, engine: str | None = None, nodes: int | None = None) -> Lab:
-    """The lab (`halab.lab`), after a look that it is where this chapter begins. Raises NotThere with the way there."""
-    lab = current(name, engine=engine, nodes=nodes)
-    for number, (what, look) in enumerate(STAGES[: int(chapter.split("-")[0]) - 1], 1):
+    """The lab (`halab.lab`), after a look that it is where this chapter begins; a lab that is further on is told.
+
+    Raises NotThere with the way there."""
+    lab, this = current(name, engine=engine, nodes=nodes), int(chapter.split("-")[0])
+    for number, (what, look) in enumerate(STAGES[: this - 1], 1):
         try:
             eventually(lambda: look(lab), lambda wrong: not wrong, within=3)  # noqa: B023  (called at once)
         except DeadlinePassed as passed:
             lab.close()
-            way = f'halab.reset("{chapter}") in a cell here (a minute or two), or go back to chapter {number:02d}'
+            power = "`halab up` in a terminal (it powers on what is off), " if number == 1 else ""
+            way = f'{power}halab.reset("{chapter}") in a cell here (a minute or two), or go back to chapter {number:02d}'
             raise NotThere(f"chapter {chapter} begins with {what}", describe(passed.seen), way) from None
+    with suppress(HalabError):  # what cannot be asked yet is not there
+        made, look = STAGES[this - 1]
+        if not look(lab):
+            print(f'This lab is further on: it has {made}. Run the chapter again as it is, or halab.reset("{chapter}") first.')
     return lab
 
 

@@ -59,8 +59,11 @@ def hold(*lock: int) -> None:
         os.close(descriptor)
     if _settings().uplink:
         os.dup2(os.open("/proc/self/ns/net", os.O_RDONLY), MACHINE)
-    unshare = ("unshare", *(n for n in NAMESPACES if n != "--cgroup"), "--propagation", "private", "--fork", "--kill-child", "--mount-proc")
-    os.execvp("unshare", [*unshare, sys.executable, "-m", "halab.warden", str(FOLDER)])
+    unshare = ["unshare", *(n for n in NAMESPACES if n != "--cgroup"), "--propagation", "private", "--fork", "--kill-child", "--mount-proc"]
+    if _settings().machines:  # they are on this machine's network, which nobody in there may change
+        unshare.remove("--net")
+        unshare[:0] = ["setpriv", "--bounding-set=-net_admin"]
+    os.execvp(unshare[0], [*unshare, sys.executable, "-m", "halab.warden", str(FOLDER)])
 
 
 def reap() -> None:
@@ -78,7 +81,22 @@ def reap() -> None:
 def serve() -> None:
     """Prepare the lab host, then answer on the socket for as long as it lives."""
     about, settings = _about(), _settings()
-    _private_folders(*(["/var/lib/openvswitch"] if settings.bridge_type == "openvswitch" else []))
+    if settings.machines:
+        for options in ("bind", "remount,bind,ro"):
+            _run("mount", "-o", options, "/proc/sys", "/proc/sys")
+    else:
+        _private_folders(*(["/var/lib/openvswitch"] if settings.bridge_type == "openvswitch" else []))
+        _populate(about, settings)
+    path = settings.socket
+    path.unlink(missing_ok=True)
+    with Server(str(path), Handler) as server:
+        server.allowed = {0, about["uid"]}
+        os.chmod(path, 0o666)  # the kernel tells us who connects; see Handler
+        server.serve_forever()
+
+
+def _populate(about: dict, settings: Settings) -> None:
+    """What nodes of our own need: libvirtd, a switch, the outside world, packages, and the image."""
     daemons = Daemons(FOLDER, settings)
     daemons.configure(about["group"], about.get("accel"))
     daemons.libvirtd()
@@ -88,12 +106,6 @@ def serve() -> None:
     daemons.packages(about["image"])
     if settings.engine == "lxc":
         idmap.mount(Path(about["image"]) / "rootfs", FOLDER / "lower")
-    path = settings.socket
-    path.unlink(missing_ok=True)
-    with Server(str(path), Handler) as server:
-        server.allowed = {0, about["uid"]}
-        os.chmod(path, 0o666)  # the kernel tells us who connects; see Handler
-        server.serve_forever()
 
 
 def _about() -> dict:

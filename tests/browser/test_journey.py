@@ -66,7 +66,7 @@ def test_a_mistake_gets_a_hint_and_is_mended(desk):
     desk.type_and_run('first = lab["pacemaker01"]\nfirst.check_output("crm configure rsc_defaults resource-stickiness=0")')
     failed = desk.type_and_run('halab.check("04-virtual-ip")')
     expect(failed.locator("td", has_text="✘ failed")).to_have_count(1)
-    expect(failed).to_contain_text("hint: `crm configure rsc_defaults resource-stickiness=")
+    expect(failed).to_contain_text("hint: a default for all resources, among the rsc_defaults")
     desk.shot("hint")
     desk.type_and_run('first.check_output("crm configure rsc_defaults resource-stickiness=100")')
     passed = desk.type_and_run('halab.check("04-virtual-ip")')

@@ -26,7 +26,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from rich.console import Console
 
-from halab import chain, exercise, grading, student
+from halab import chain, exercise, grading, replay, student
 from halab.exercise import Exercise
 from halab.lab import Lab, current
 from halab.wait import seconds
@@ -81,7 +81,7 @@ def filled_in(lab: Lab, one: Exercise) -> nbformat.NotebookNode:
 
 def tried(lab: Lab, one: Exercise, line: Callable[[str], None]) -> list[str]:
     """What is wrong with this exercise; nothing when its checks notice that it is blank, and pass once it is filled in."""
-    chain.reset(lab, one.chapter, line)
+    replay.reset(lab, one.chapter, line)
     with ExitStack() as kernels:
         kernel = chain._kernel(kernels)
         raised, seen = execute(blank(lab, one), kernel), verdicts(one)

@@ -1,6 +1,7 @@
 """A lab under test: the commands of halab on it from the machine, and a way in."""
 
 import ctypes
+import json
 import os
 import pickle
 import select
@@ -33,6 +34,8 @@ class Live:
 
     env: dict[str, str]
     folder: Path = REPOSITORY
+    #: What stands before `halab`: a command that gives it another place.
+    through: tuple[str, ...] = ()
     started: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -41,7 +44,8 @@ class Live:
 
     @cached_property
     def settings(self) -> Settings:
-        return Settings(**{key.removeprefix(PREFIX).lower(): value for key, value in self.env.items() if key.startswith(PREFIX)})
+        given = {key.removeprefix(PREFIX).lower(): value for key, value in self.env.items() if key.startswith(PREFIX)}
+        return Settings(**{key: json.loads(value) if value.startswith("[") else value for key, value in given.items()})
 
     @cached_property
     def lab(self) -> Lab:
@@ -51,7 +55,7 @@ class Live:
         """`halab ARGV`, begun."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "halab", *argv], cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
+            [*self.through, sys.executable, "-m", "halab", *argv], cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean | {"PYTHONPATH": str(REPOSITORY)} | self.env | env,
         )  # fmt: skip
         self.started.append(process)

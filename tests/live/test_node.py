@@ -156,6 +156,18 @@ def test_a_reboot_from_within_comes_back_and_the_console_too(live):
         assert console.check_output("hostname") == "pacemaker01\n"
 
 
+def test_a_disk_made_anew_under_a_running_node_is_the_one_it_runs_on(live):
+    node = live.lab.node(3)
+    node.check_output("touch /root/old")
+    node.make_disk(configured=True)
+    node.define()
+    node.start()
+    node.wait_for_ssh()
+    assert not node.run("test -e /root/old").ok
+    node.check_output("touch /root/new")
+    assert "/root/new" in node.own_files
+
+
 def test_the_console_works_without_a_network_and_gives_output_and_status(live):
     node = live.lab.node(3)
     node.remove()

@@ -5,7 +5,7 @@ import pytest
 from tests.live.livelab import Live
 
 WRONG = {
-    "an engine to come": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
+    "machines without an inventory": ({"HALAB_ENGINE": "ssh"}, "engine ssh"),
     "an unknown engine": ({"HALAB_ENGINE": "docker"}, "engine"),
     "an accelerator that is none": ({"HALAB_ACCEL": "xen"}, "accel"),
     "more processors than a node may have": ({"HALAB_VCPUS": "99"}, "vcpus"),

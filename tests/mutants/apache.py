@@ -44,7 +44,7 @@ def another_name_for_apache(lab: Lab) -> Iterator[None]:
     node.check_output(by_hand + "; rm /root/httpd", "stop")
 
 
-@mutant("05/page")
+@mutant("05/page 05/every_node_could_serve")
 def it_answers_itself_only(lab: Lab) -> Iterator[None]:
     """Apache was told to serve its own machine only: the monitor is content, and nobody outside gets a page."""
     node, conf, again = holder(lab), "/etc/apache2/conf-enabled/closed.conf", "kill -USR1 $(pgrep -o -x apache2)"
@@ -148,7 +148,7 @@ def sets_of_resources(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("05/colocation 05/order")
+@mutant("04/recovers 05/colocation 05/order 05/recovers")
 def an_order_in_a_circle(lab: Lab) -> Iterator[None]:
     """A second try was added to the first: each of the two waits for the other, so the address stops with Apache."""
     with configured(lab, "crm configure order web-first Mandatory: WebSite ClusterIP"):

@@ -72,7 +72,7 @@ def a_node_lies_about_the_dc(lab: Lab) -> Iterator[None]:
         yield
 
 
-@mutant("03/verified 05/colocation 05/order")
+@mutant("03/verified 04/recovers 05/colocation 05/order 05/recovers")
 def fencing_on_without_a_device(lab: Lab) -> Iterator[None]:
     """stonith-enabled is true again, there is no device to fence with, and pacemaker would start nothing any more."""
     with configured(lab, "crm_attribute --type crm_config --name stonith-enabled --update true"):

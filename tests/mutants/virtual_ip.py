@@ -88,13 +88,21 @@ def a_stranger_answers(lab: Lab) -> Iterator[None]:
     lab.host.check_output("ip link set stranger master %s up && ip -n stranger addr add %s/24 dev eth0", bridge, lab.virtual_ip)
     lab.host.check_output("ip -n stranger link set eth0 up")
     yield
-    lab.host.check_output("ip link del stranger; ip netns del stranger; ip neigh del %s dev %s", lab.virtual_ip, bridge)
+    lab.host.check_output("ip link del stranger; ip netns del stranger; ip neigh del %s dev %s || true", lab.virtual_ip, bridge)
 
 
 @mutant("04/stickiness")
 def no_stickiness(lab: Lab) -> Iterator[None]:
     """The stickiness was reset to nothing."""
     with configured(lab, "crm configure rsc_defaults resource-stickiness=0"):
+        yield
+
+
+@mutant("04/stickiness 04/no_leftovers")
+def stickiness_below_a_wish(lab: Lab) -> Iterator[None]:
+    """The stickiness is 10, and the location constraint of the experiment says 50."""
+    favourite = f"crm configure location likes ClusterIP 50: {holder(lab).name}"
+    with configured(lab, "crm configure rsc_defaults resource-stickiness=10", favourite):
         yield
 
 

@@ -38,6 +38,13 @@ def test_nothing_of_the_run_stays() -> None:
     assert dict(notebook.cells[0].metadata) == {"tags": ["a", "nbval-check-output"]}
 
 
+def test_what_the_kernel_sent_in_pieces_is_one_output() -> None:
+    """Its flushes come when they come: another run would send other pieces."""
+    notebook = executed()
+    notebook.cells[1].outputs = [new_output("stream", name="stdout", text=text) for text in ("Web", "Site\n")]
+    assert [output.text for output in clean(notebook).cells[0].outputs] == ["WebSite\n"]
+
+
 def a_run(folder: Path, verdict: str = "passed", name: str = "halab") -> Path:
     """A run's folder with one chapter."""
     lab = LabFacts(name=name, engine="lxc", release="trixie", image_digest="d", instance="i", start="s", versions={})

@@ -68,15 +68,22 @@ def run(about: dict, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any
     it = chain.Run(Lab(settings), NAMES)
     it.verdicts = {}  # type: ignore[attr-defined]
 
-    def chapter(self: Any, name: str, kernel: Any) -> int:
+    def chapter(self: Any, name: str, kernel: Any, halfway: Any) -> int:
+        halfway()
         report = self.report
         report.chapter(name).checks.append(Check(id="x", title="x", verdict=self.verdicts.get(name, "passed"), points=1, max_points=1))
         report.save(self.path)
         return report.chapter(name).exit_code
 
     monkeypatch.setattr(chain.Run, "_chapter", chapter)
-    monkeypatch.setattr(chain, "_kernel", lambda kernels: None)
+    monkeypatch.setattr(chain, "_kernel", lambda end: it.life.append("starts") or end.callback(it.life.append, "ends"))  # type: ignore[attr-defined]
+    it.life = []  # type: ignore[attr-defined]
     return it
+
+
+def test_a_kernel_starts_while_the_chapter_before_runs_and_ends_with_its_own(run: Any) -> None:
+    run.execute(lambda line: None)
+    assert run.life == ["starts", *["starts", "ends"] * (len(NAMES) - 1), "ends"]
 
 
 def test_a_good_run_passes_every_chapter_and_is_the_latest(run: Any) -> None:

@@ -93,7 +93,7 @@ def test_wrong_use_exits_2_and_says_so(argv: list[str]) -> None:
 @pytest.mark.parametrize("command", ["doctor", "up", "status", "run", "down", "check"])
 def test_wrong_settings_exit_2_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, command: str, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(Host, "start", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(door, "start", lambda *_: pytest.fail("started"))
     monkeypatch.setattr(Host, "remove", lambda *_: pytest.fail("removed"))
     assert halab(command).exit_code == 2
 

@@ -10,7 +10,7 @@ from halab import cgroups, engine
 from halab.command import Result, quote
 from halab.engine import Place, parse_addresses
 from halab.engine_lxc import Lxc
-from halab.errors import LabError, UsageError
+from halab.errors import LabError
 from halab.host import Host
 from halab.settings import Settings
 
@@ -150,11 +150,6 @@ def test_each_node_has_a_disk_of_its_own_over_one_lower_layer(settings: Settings
     disks = [lxc(FakeHost(settings)).disk(i) for i in settings.identities]
     assert len({d["lower"] for d in disks}) == 1
     assert all(len({d[part] for d in disks}) == 3 for part in ("upper", "work", "root"))
-
-
-def test_an_engine_that_is_not_built_is_refused_with_the_way_out(settings: Settings) -> None:
-    with pytest.raises(UsageError, match=r"engine ssh(?s:.*)engine = lxc"):
-        engine.pick("ssh", Host(settings))
 
 
 def test_the_engine_and_its_hypervisor_belong_together(settings: Settings) -> None:

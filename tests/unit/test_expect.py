@@ -126,10 +126,22 @@ def test_the_share_is_that_of_the_look_that_the_finding_tells_and_nothing_is_ask
         asked.append(node.name)
         return node.number == 1
 
-    with pytest.raises(Mismatch, match="observed: pacemaker02: False; pacemaker03: False") as caught:
+    with pytest.raises(Mismatch, match="observed: pacemaker02: no; pacemaker03: no") as caught:
         on_every_node(Lab(settings), look, True, expected="x", show="x", within="now")
     assert caught.value.share == pytest.approx(1 / 3)
 
 
 def test_a_finding_about_anything_else_has_no_share() -> None:
     assert Mismatch("three", "two").share == 0
+
+
+@pytest.mark.usefixtures("powered")
+def test_what_every_node_says_is_told_once(settings: Settings) -> None:
+    with pytest.raises(Mismatch, match="observed: every node: no cipher\\n"):
+        on_every_node(Lab(settings), lambda node: "no cipher", "", expected="x", show="x", within="now")
+    with pytest.raises(Mismatch, match="observed: pacemaker01: 1; pacemaker02: 2; pacemaker03: 3\\n"):
+        on_every_node(Lab(settings), lambda node: node.number, 0, expected="x", show="x", within="now")
+
+
+def test_a_truth_value_is_told_as_yes_or_no() -> None:
+    assert describe({"managed": True, "watched": False, "votes": 1}) == "managed: yes; watched: no; votes: 1"

@@ -30,7 +30,7 @@ def report() -> Report:
     """Each verdict once, and a second chapter that has a held-back check."""
     members = check("members", points=2, attempts=3, seconds=1.25)
     quorum = check("quorum", "failed", 0.67, message="expected: quorum\nobserved: none\nhint: start corosync", attempts=2, seconds=0.5)
-    skipped = check("resource", "skipped", message="needs quorum, which is failed")
+    skipped = check("resource", "skipped", message="needs “Every node has quorum”, which failed")
     broken = check("lab", "error", message="the lab, not you: pacemaker01 answers")
     warning = check("fencing", "warning", 1, 1, message="fencing is off", attempts=1)
     secret = Check(id="03-pacemaker/held-back/dc", title="A DC", verdict="passed", points=1, max_points=1, seconds=2, held_back=True)

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from halab import grading
 from halab.errors import LabError, UsageError
 from halab.grading import FellShort
 from halab.report import Check, Report
+from halab.wait import eventually
 
 Write = Callable[..., Path]
 
@@ -82,10 +82,7 @@ def test_each_verdict_is_on_disk_before_the_next_check_begins(write: Write, path
             "--halab-report", str(path), str(folder / "test_02_corosync.py")]  # fmt: skip
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as checker:
         try:
-            for _ in range(300):
-                if path.exists() and '"passed"' in path.read_text():
-                    break
-                time.sleep(0.05)
+            eventually(lambda: path.exists() and '"passed"' in path.read_text(), within=60, what="the first check has passed")
             assert checker.poll() is None
         finally:
             os.killpg(checker.pid, signal.SIGKILL)

@@ -101,9 +101,12 @@ def test_a_question_that_fails_is_not_no(lab: Lab, monkeypatch: pytest.MonkeyPat
 
 
 def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "52:54:00:9B:D5:11\n52:54:00:9b:d5:12\narping: timeout\n\n"
-    monkeypatch.setattr(Host, "run", lambda *_, **__: Result("host", "", 0, text, ""))
-    assert lab.arp() == {"52:54:00:9b:d5:11", "52:54:00:9b:d5:12"}
+    def run(host: Host, line: str) -> Result:
+        assert line.endswith(f"-i {lab.settings.bridge} {lab.virtual_ip}")
+        return Result("host", line, 0, "52:54:00:9B:D5:11\n", "")
+
+    monkeypatch.setattr(Host, "run", run)
+    assert lab.arp() == {"52:54:00:9b:d5:11"}
 
 
 def test_a_node_that_is_asked_for_its_files_gets_them_by_path(lab: Lab) -> None:
@@ -114,13 +117,26 @@ def test_a_disk_always_has_the_keys_and_the_identity_only_when_asked(lab: Lab, m
     made: list[dict[str, tuple[str, int]]] = []
     lab.keys.folder.mkdir(parents=True)
     monkeypatch.setattr(Node, "disk", {})
-    monkeypatch.setattr(lab, "_engine", (SimpleNamespace(make_disk=lambda node, files: made.append(files)), None), raising=False)
+    engine = SimpleNamespace(make_disk=lambda node, files: made.append(files), state=lambda node: "absent")
+    monkeypatch.setattr(lab, "_engine", (engine, None), raising=False)
     lab[1].make_disk()
     lab[1].make_disk(configured=True)
     keys = {"/etc/ssh/ssh_host_ed25519_key", "/root/.ssh/authorized_keys"}
     assert set(made[0]) == keys
     assert set(made[1]) == keys | set(lab[1].identity_files)
     assert all(made[1][path][1] == 0o600 for path in keys)
+
+
+@pytest.mark.parametrize(("state", "done"), [("running", ["off", "disk"]), ("paused", ["off", "disk"]), ("shut off", ["disk"])])
+def test_no_disk_is_pulled_out_under_a_machine_that_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch, state: str, done: list[str]) -> None:
+    seen: list[str] = []
+    lab.keys.folder.mkdir(parents=True)
+    engine = SimpleNamespace(
+        make_disk=lambda node, files: seen.append("disk"), state=lambda node: state, power_off=lambda node: seen.append("off")
+    )
+    monkeypatch.setattr(lab, "_engine", (engine, None), raising=False)
+    lab[1].make_disk()
+    assert seen == done
 
 
 VIP = {"192.168.100.100"}

@@ -2,6 +2,7 @@ import time
 from threading import Event
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from halab import patience
 from halab.patience import Patience, watch
@@ -57,6 +58,9 @@ class Shell:
     def register(self, event: str, hook: object) -> None:
         self.hooks.append(event)
 
+    def set_custom_exc(self, kinds: tuple[type, ...], handler: object) -> None:
+        pass
+
 
 @pytest.mark.parametrize(("desk", "run", "hooks"), [(True, False, 2), (False, False, 0), (True, True, 0)])
 def test_only_a_person_is_shown_it(desk: bool, run: bool, hooks: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +69,14 @@ def test_only_a_person_is_shown_it(desk: bool, run: bool, hooks: int, monkeypatc
     shell = Shell()
     watch(shell)
     assert len(shell.hooks) == hooks
+
+
+def test_an_interrupt_is_told_in_a_line(capsys: pytest.CaptureFixture) -> None:
+    shell = InteractiveShell()
+    watch(shell)
+    result = shell.run_cell("def deep():\n    raise KeyboardInterrupt\ndeep()")
+    assert isinstance(result.error_in_exec, KeyboardInterrupt)
+    assert (
+        capsys.readouterr().out.strip()
+        == "KeyboardInterrupt: the cell was interrupted, by you or by its deadline; run it again when it is mended"
+    )

@@ -100,7 +100,7 @@ def test_a_failure_says_expected_observed_command_hint_and_where_to_read(five: d
 
 
 def test_a_skip_says_what_it_needs_and_how_that_ended(five: dict[str, Check]) -> None:
-    assert five["resource"].message == "needs quorum, which is failed"
+    assert five["resource"].message == "needs “test_quorum”, which failed"
 
 
 def test_errors_say_whose_they_are(five: dict[str, Check]) -> None:
@@ -157,7 +157,7 @@ def test_a_fixture_that_breaks_is_an_error_before_the_check_and_changes_no_verdi
 def test_what_a_check_needs_must_have_run_before(write: Write, path: Path) -> None:
     write("import pytest\n@pytest.mark.check(needs=('nothing',))\ndef test_it(): pass\n")
     (check,) = verdicts(grading.run(["02-corosync"], path)).values()
-    assert (check.verdict, check.message) == ("skipped", "needs nothing, which is not run")
+    assert (check.verdict, check.message) == ("skipped", "needs “nothing”, which was not run")
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os._exit(1)", "pytest.exit('enough', returncode=0)"])

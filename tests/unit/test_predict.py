@@ -19,6 +19,8 @@ def test_says_what_was_predicted() -> None:
         ({"seconds": 10}, {"seconds": 10}, True, "✔ seconds: within your 10 s"),
         ({"seconds": 10}, {"seconds": 10.01}, False, "✘ seconds: it took 10.0 s, longer than your 10 s"),
         ({"seconds": 3600}, {"seconds": 5.1}, False, "✘ seconds: your 3600 s are more than 20 times too long"),
+        ({"seconds": 20}, {"seconds": 0.3}, True, "✔ seconds: within your 20 s"),
+        ({"seconds": 21}, {"seconds": 0.3}, False, "✘ seconds: your 21 s are more than 20 times too long"),
         ({"seconds": 10}, {"seconds": None}, False, "✘ seconds: you predicted within 10, it did not happen"),
         ({"seconds_gone": 10}, {"seconds_gone": 3}, True, "✔ seconds gone: within your 10 s"),
         ({"comes_back": True}, {"comes_back": True}, True, "✔ comes back: yes, as you predicted"),
