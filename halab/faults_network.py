@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from halab import pacemaker
 from halab.errors import MachineLacks, UsageError
 from halab.faults_admin import ask
 from halab.lab import Lab
@@ -66,15 +67,19 @@ def disturbed(node: Node, *, loss: float = 0, delay: float = 0) -> Iterator[None
 
 @contextmanager
 def address_removed(node: Node) -> Iterator[None]:
-    """The virtual IP is deleted on its holder by hand; the cluster finds out at its next monitor."""
+    """The virtual IP is deleted on its holder by hand; the cluster finds out at its next monitor, or when the block ends.
+
+    A cluster that has found out is left to end its work: a refresh between a stop and a start would make it forget where
+    the resource was, and stickiness counts only where it knows that a resource runs (Pacemaker Explained, "Resource Meta-Attributes")."""
     if str(node.lab.virtual_ip) not in (node.seen_addresses or {}):
         raise UsageError(f"{node.name} holds {node.lab.virtual_ip}", "it does not", "lab.holder() names the holder")
-    with mended(node):
-        try:
+    try:
+        with mended(node):
             remove_address(node)
             yield
-        finally:
-            ask(node.lab, "crm_resource --refresh --resource ClusterIP")  # looked for now, not at the next monitor
+    finally:
+        if node.lab.holder() is None and pacemaker.idle(node):
+            ask(node.lab, "crm_resource --refresh --resource ClusterIP")
 
 
 @contextmanager

@@ -92,8 +92,19 @@ class Probe:
 
     def mark(self, text: str) -> float:
         """Note that something was done now: when (s)."""
-        self.marks.append((time.monotonic() - self.zero, text))
+        self.marks.append((self.clock, text))
         return self.marks[-1][0]
+
+    @property
+    def clock(self) -> float:
+        """The time now (s)."""
+        return time.monotonic() - self.zero
+
+    def since(self, moment: float) -> str | None:
+        """The node whose page came last, by the latest request that was sent after this moment (s) and has ended.
+
+        A request that gets no answer takes long to end: soon after a fault, the latest one is still of the time before."""
+        return next((sample.node for sample in reversed(self.samples) if sample.sent > moment), None)
 
     @property
     def now(self) -> str | None:
@@ -176,6 +187,6 @@ class Probe:
     def _ask(self) -> None:
         sent = time.monotonic()
         node, answered = fetch(self.url, self.timeout)
-        sample = Sample(sent - self.zero, time.monotonic() - self.zero, node, answered and node is None)
+        sample = Sample(sent - self.zero, self.clock, node, answered and node is None)
         with self._lock:
             insort(self.samples, sample, key=lambda one: one.sent)

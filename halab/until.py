@@ -64,8 +64,9 @@ def held(lab: Lab, *, by: Node | None = None, other_than: Node | None = None) ->
 
 
 def served(probe: Probe, *, by: Node | None = None, other_than: Node | None = None) -> str:
-    """The client outside gets a page: the name of the node that it comes from."""
-    return _found(lambda: probe.now, _wanted(by, other_than), "failover", f"a page at {probe.url}{_words(by, other_than)}")
+    """The client outside gets a page that it asks for from now on: the name of the node that it comes from."""
+    begun = probe.clock
+    return _found(lambda: probe.since(begun), _wanted(by, other_than), "failover", f"a page at {probe.url}{_words(by, other_than)}")
 
 
 def silent(probe: Probe) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from halab import corosync, drill, faults, pacemaker
+from halab import corosync, drill, faults, pacemaker, until
 from halab.errors import LabError, MachineLacks, UsageError
 from halab.heal import heal, wrong
 from halab.lab import Lab, Sight
@@ -177,6 +177,20 @@ def test_killed_corosync_ends_with_two_holders_and_healed_with_one(live: Live) -
         heal(lab)
     assert node.name in probe.doubles[0].nodes
     assert list(lab.holders().values()).count(Sight.HELD) == 1
+
+
+@pytest.mark.inside
+def test_a_lost_address_that_the_cluster_has_noticed_is_left_to_it(live: Live) -> None:
+    """It comes back where it was, and what failed is still told: nothing made the cluster forget."""
+    lab, node = live.lab, live.lab.nodes[2]
+    with faults.standby(lab.nodes[0]), faults.standby(lab.nodes[1]):
+        until.held(lab, by=node)
+        until.runs(lab, "WebSite")
+    heal(lab)
+    with faults.address_removed(node):
+        failed = until.failed(node, 1)
+    assert until.held(lab) == node.name
+    assert until.failed(node, 1) == failed
 
 
 @pytest.mark.inside

@@ -62,6 +62,12 @@ def test_now_is_the_last_answer_and_none_when_it_failed(settings: Settings) -> N
     assert watched(settings, (1, "a"), (2, None)).now is None
 
 
+def test_an_answer_from_before_does_not_count_when_its_page_is_asked_for_since(settings: Settings) -> None:
+    seen = watched(settings, (1, "a"), (2, "b"))
+    assert (seen.since(0), seen.since(1.5), seen.since(2)) == ("b", "b", None)
+    assert watched(settings, (1, "a"), (2, None)).since(0) is None
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A web server on this machine's loopback; `status` and `page` are what it answers."""

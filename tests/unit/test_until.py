@@ -96,9 +96,10 @@ def test_served(lab: Lab, wanted: dict[str, int], name: str) -> None:
 
     class Stub:
         url = "http://192.168.100.100/"
+        clock = 4.0
 
-        @property
-        def now(self) -> str | None:
+        def since(self, moment: float) -> str | None:
+            assert moment == self.clock
             return next(answers)
 
     nodes: dict[str, Node] = {key: lab[number] for key, number in wanted.items()}
