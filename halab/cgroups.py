@@ -50,11 +50,16 @@ def join(lab: str) -> None:
     if pure_v2():
         _enable(ROOT)
     for folder in folders(lab):
-        folder.mkdir(exist_ok=True)
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            if folder.parent.name == "cpuset":  # a new v1 cpuset is empty and takes no process
-                (folder / file).write_text((folder.parent / file).read_text())
+        make(folder)
         (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def make(folder: Path) -> None:
+    """Make a group that takes processes: a new v1 cpuset is empty, and takes none (cpuset(7))."""
+    folder.mkdir(exist_ok=True)
+    if folder.parent.name == "cpuset":
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            (folder / file).write_text((folder.parent / file).read_text())
 
 
 def own(lab: str) -> None:
@@ -73,7 +78,10 @@ def own(lab: str) -> None:
 
 
 def remount() -> None:
-    """Inside the lab host's mount and cgroup namespaces: make the subtree the whole tree."""
+    """Inside the lab host's mount and cgroup namespaces: make the subtree the whole tree.
+
+    libvirt puts nodes into the group `machine`. Of two nodes that start at once, one makes it, and where it can't finish that
+    because the other's group is in there already, it removes both (libvirt, vircgroup.c, virCgroupMakeGroup): it is made here."""
     v2, names = pure_v2(), [h.name for h in hierarchies()]
     _run("umount", "--recursive", "--lazy", str(ROOT))
     if v2:
@@ -84,6 +92,8 @@ def remount() -> None:
         (ROOT / name).mkdir()
         options = "none,name=systemd" if name == "systemd" else name
         _run("mount", "-t", "cgroup", "-o", options, "cgroup", str(ROOT / name))
+        if name != "systemd":
+            make(ROOT / name / "machine")
 
 
 def separate(folder: Path) -> None:

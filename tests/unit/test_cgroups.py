@@ -57,6 +57,27 @@ def test_joining_moves_this_process_and_fills_the_new_cpuset(v1: Path, monkeypat
     assert not (v1 / "memory/halab-ha/cpuset.cpus").exists()
 
 
+def test_the_group_of_the_nodes_is_there_before_them(v1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file, text in (("cpuset.cpus", "0-1\n"), ("cpuset.mems", "0\n")):
+        (v1 / "cpuset" / file).write_text(text)
+
+    def run(*argv: str) -> None:
+        if argv[0] == "mount" and Path(argv[-1]) == v1:  # what is mounted afresh is empty
+            v1.rename(v1.with_name("before"))
+            v1.mkdir()
+        elif argv[0] == "mount":
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                Path(argv[-1], file).write_text((v1.with_name("before") / "cpuset" / file).read_text())
+
+    monkeypatch.setattr(cgroups, "ROOT", v1)
+    monkeypatch.setattr(cgroups, "pure_v2", lambda: False)
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [v1 / name for name in ("cpuset", "memory", "systemd")])
+    monkeypatch.setattr(cgroups, "_run", run)
+    cgroups.remount()
+    assert (v1 / "cpuset/machine/cpuset.cpus").read_text() == "0-1\n"
+    assert sorted(path.parent.name for path in v1.glob("*/machine")) == ["cpuset", "memory"]
+
+
 def test_only_controllers_that_the_machine_has_are_enabled(v2: Path) -> None:
     (v2 / "cgroup.controllers").write_text("memory\n")
     cgroups._enable(v2)
