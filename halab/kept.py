@@ -23,8 +23,8 @@ def keep(lab: Lab, done: list[Path], line: Callable[[str], None]) -> None:
     kept = _folder(lab, done)
     try:
         lab.each(lambda node: node.suspend())
-        make = "mkdir -p %s && rm -rf %s && cp -a --reflink=auto %s %s"
-        copied = lab.host.run(make, kept.parent, kept, disks, part := f"{kept}.part", timeout=600)
+        make = "mkdir -p %s && rm -rf %s %s && cp -a --reflink=auto %s %s"
+        copied = lab.host.run(make, kept.parent, kept, part := f"{kept}.part", disks, part, timeout=600)
     finally:
         lab.each(lambda node: node.resume())
     lab.each(lambda node: node.check_output("date --utc --set=@%s", f"{time.time():.3f}"))  # their clocks stood still too

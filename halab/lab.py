@@ -4,6 +4,7 @@
 a life of its own (`halab.host`).
 """
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -170,7 +171,15 @@ class Lab:
 
     def arp(self, address: object = None) -> set[str]:
         """The hardware addresses that answer for an address on the bridge (arping(8)); empty: nobody."""
-        return arp.cards(self.host.run, self.network.interface, address or self.virtual_ip)
+        address, interface = address or self.virtual_ip, self.network.interface
+        if self.settings.machines:  # this machine's own network, and not ours to change
+            return arp.cards(self.host.run, interface, address)
+        entry = json.loads(self.host.run("ip -json neigh show to %s dev %s", address, interface).stdout or "[]")
+        try:
+            return arp.cards(self.host.run, interface, address)
+        finally:  # of two that answer, the client outside goes on with whom it knew
+            for known in (one["lladdr"] for one in entry if "lladdr" in one):
+                self.host.run("ip neigh replace %s lladdr %s dev %s nud stale", address, known, interface)
 
     def status(self) -> dict:
         """What is true now, for a person and for a program."""

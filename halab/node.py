@@ -81,7 +81,7 @@ class Node:
             return self.run("true", timeout=5).ok
         except HostKeyRefused:
             raise
-        except Unreachable:
+        except (Unreachable, DeadlinePassed):
             return False
 
     def wait_for_ssh(self) -> None:

@@ -36,12 +36,14 @@ def set_token(lab: Lab, token: int) -> tuple[int, int]:
     lab.each(lambda node: node.put(with_token(node.get(CONF).decode(), token), CONF))
     lab.nodes[0].check_output("corosync-cfgtool -R")
 
-    def in_force() -> set[tuple[int, int]]:
+    def in_force() -> set[tuple[int, int] | None]:
         maps = lab.each(corosync.cmap).values()
-        return {corosync.timeouts(cmap) for cmap in maps if cmap.get("totem.token") == str(token)}
+        return {corosync.timeouts(cmap) if cmap.get("totem.token") == str(token) else None for cmap in maps}
 
-    seen = eventually(in_force, lambda seen: len(seen) == 1, within="membership", what=f"token {token} is in force", retry=(StudentError,))
-    return seen.pop()
+    what = f"token {token} is in force"
+    (seen,) = eventually(in_force, lambda seen: len(seen) == 1 and None not in seen, within="membership", what=what, retry=(StudentError,))
+    assert seen
+    return seen
 
 
 def joins(cmap: dict[str, str]) -> dict[int, int]:

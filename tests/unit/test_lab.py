@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from halab import pacemaker
-from halab.command import Result
+from halab.command import Result, quote
 from halab.errors import LabError, Unreachable, UsageError
 from halab.host import Host
 from halab.lab import Lab, Sight
@@ -101,12 +101,20 @@ def test_a_question_that_fails_is_not_no(lab: Lab, monkeypatch: pytest.MonkeyPat
 
 
 def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(host: Host, line: str) -> Result:
-        assert line.endswith(f"-i {lab.settings.bridge} {lab.virtual_ip}")
-        return Result("host", line, 0, "52:54:00:9B:D5:11\n", "")
+    """And whom the client outside knew, it goes on with: to ask changes nothing."""
+    said = {"ip": '[{"dst": "192.168.100.100", "lladdr": "52:54:00:00:00:02", "state": ["REACHABLE"]}]', "arping": "52:54:00:9B:D5:11\n"}
+    lines = []
+
+    def run(host: Host, line: str, *args: object) -> Result:
+        lines.append(quote(line, *args))
+        return Result("host", line, 0, said[line.split()[0]], "")
 
     monkeypatch.setattr(Host, "run", run)
     assert lab.arp() == {"52:54:00:9b:d5:11"}
+    bridge, address = lab.settings.bridge, lab.virtual_ip
+    assert lines[0] == f"ip -json neigh show to {address} dev {bridge}"
+    assert lines[1].endswith(f"-i {bridge} {address}")
+    assert lines[2:] == [f"ip neigh replace {address} lladdr 52:54:00:00:00:02 dev {bridge} nud stale"]
 
 
 def test_a_node_that_is_asked_for_its_files_gets_them_by_path(lab: Lab) -> None:
