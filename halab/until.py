@@ -24,11 +24,9 @@ def members(node: Node, *ids: int) -> list[int]:
     return eventually(lambda: corosync.joined(node), lambda seen: seen == sorted(ids), within="membership", what=what)
 
 
-def quorate(node: Node, wanted: bool = True) -> bool:
-    """This node's partition has quorum, or has lost it: a membership is told a moment before its votes are counted."""
-    what = f"{node.name} {'sees' if wanted else 'has lost'} quorum"
-    eventually(lambda: corosync.quorate(node), lambda seen: seen is wanted, within="membership", what=what)
-    return wanted
+def quorate(node: Node) -> bool | None:
+    """This node's partition has quorum: a membership is told a moment before its votes are counted."""
+    return eventually(lambda: corosync.quorate(node), within="membership", what=f"{node.name} sees quorum")
 
 
 def reloaded(node: Node) -> tuple[int, int]:

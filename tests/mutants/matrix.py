@@ -24,6 +24,8 @@ from tests.mutants import FIRST, MUTANTS, ROADS, of, stages
 
 #: How often each lab's healthy cluster is graded at a stage; no check may flicker. From 06 on they inject faults.
 HEALTHY = {"05": 20, "06": 3, "07": 3}
+#: How `halab exec` ends at Ctrl-C.
+STOPPED = 130
 
 
 def shares(names: list[str], labs: int) -> list[list[str]]:
@@ -45,6 +47,8 @@ def tried(lab: str, work: dict[str, list[str]], options: list[str]) -> int:
             if code := halab("run", "--from", first, "--to", stage):
                 return code
             worst = max(worst, halab("exec", "--", *mutants)) if names else worst
+            if worst == STOPPED:  # the next stage is nobody's wish
+                return worst
             first = f"{int(stage) + 1:02d}"
         return worst
     finally:
