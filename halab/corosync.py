@@ -48,6 +48,11 @@ def joined(node: Node) -> list[int]:
         return []
 
 
+def encrypted(node: Node) -> int:
+    """How many encrypted packets knet has sent since it started (cmap_keys(8)). Raises StudentError when corosync is down."""
+    return int(cmap(node, "stats").get("stats.knet.handle.tx_crypt_packets", "0"))
+
+
 def quorate(node: Node) -> bool | None:
     """Does this node's partition have quorum? None: corosync or its quorum service does not answer.
 

@@ -276,6 +276,6 @@ def test_a_drill_explains_the_gap(live: Live) -> None:
     terms = done.terms
     assert done.double == 0 and done.lost > 0
     assert terms.detection and terms.consensus and terms.decision and terms.recovery and terms.fencing is None
-    assert abs(terms.detection + terms.consensus + terms.decision + terms.recovery - done.gap) < 1.5
+    assert abs(terms.detection + terms.consensus + terms.decision + terms.recovery - done.gap) < 0.5
     assert done.predicted and terms.detection + terms.consensus < done.predicted + 1
     assert done.victim not in done.holders[-1:]

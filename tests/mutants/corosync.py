@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from halab import corosync
 from halab.errors import StudentError
 from halab.lab import Lab
-from halab.node import Node
 from halab.wait import eventually
 from tests.mutants import (
     AFTER_APACHE,
@@ -37,13 +36,8 @@ def reloaded(lab: Lab, script: str) -> Iterator[None]:
     lab.nodes[0].check_output("corosync-cfgtool -R")
     everybody = [node.number for node in lab]  # who lost the others under a long token takes its time to find them again
     eventually(lambda: all(seen == everybody for seen in lab.each(corosync.joined).values()), within=180, retry=(StudentError,))
-    before = lab.each(sent)  # a token that was lost under the old timeout is missed after that time only; until then all are silent
-    eventually(lambda: all(now > before[name] for name, now in lab.each(sent).items()), within=180, retry=(StudentError,))
-
-
-def sent(node: Node) -> int:
-    """How many encrypted packets the node has sent."""
-    return int(corosync.cmap(node, "stats").get("stats.knet.handle.tx_crypt_packets", "0"))
+    before = lab.each(corosync.encrypted)  # a token lost under the old timeout is missed after that time; until then all are silent
+    eventually(lambda: all(now > before[name] for name, now in lab.each(corosync.encrypted).items()), within=180, retry=(StudentError,))
 
 
 @mutant(
