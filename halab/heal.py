@@ -15,7 +15,7 @@ from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.lab import Sight
 from halab.probe import ask
 from halab.repair import CORES, not_well, nurse, remove_address, restart, revive, unwritten, write_again
-from halab.wait import eventually, stays
+from halab.wait import eventually, seconds, stays
 
 if TYPE_CHECKING:
     from halab.lab import Lab
@@ -43,14 +43,21 @@ def heal(lab: Lab) -> None:
 def _verify(lab: Lab, within: str | float) -> None:
     def look() -> list[str]:
         # Two looks: a clean-up's probes begin a moment after it, and what is lost meanwhile is started anywhere.
-        if left := stays(lambda: list(wrong(lab)), lambda left: not left, samples=2, every=0.5):
+        if left := stays(lambda: list(wrong(lab)), lambda left: not left, samples=2, every=seconds(0.5)):
             with suppress(HalabError):
                 lab.each(revive)
                 tidy(lab)
         return left
 
     try:
-        eventually(look, lambda left: not left, within=within, every=0.5, what="the cluster is healthy again", retry=(HalabError,))
+        eventually(
+            look,
+            lambda left: not left,
+            within=within,
+            every=seconds(0.5),  # looking is work for the nodes too, more of it the slower they are
+            what="the cluster is healthy again",
+            retry=(HalabError,),
+        )
     except DeadlinePassed as passed:
         seen = "; ".join(passed.seen) if isinstance(passed.seen, list) else passed.seen
         raise LabError("the cluster is healthy again", seen, "halab reset 06, or halab down and halab run") from None
@@ -85,14 +92,19 @@ def tidy(lab: Lab) -> None:
     for constraint in pacemaker.constraints(cib):
         if constraint.get("id", "").startswith("cli-"):
             node.check_output("crm_resource --clear --resource %s", constraint["rsc"])
-    if seen.failures:
-        node.run("crm_resource --cleanup")
-    elif ask(f"http://{lab.virtual_ip}/") is None and pacemaker.idle(node):
-        node.run("crm_resource --refresh")  # what ended unnoticed is looked for now, not at its next monitor
+    unnoticed = not seen.failures and ask(f"http://{lab.virtual_ip}/") is None
+    if (seen.failures or unnoticed) and _settled(node):
+        # What ended unnoticed is looked for now, not at its next monitor.
+        node.run("crm_resource --refresh" if unnoticed else "crm_resource --cleanup")
     for other in lab:
         at = seen.resources.get("ClusterIP", ())
         if at and other.name not in at and lab.sight(other) is Sight.HELD and pacemaker.idle(node):
             remove_address(other)
+
+
+def _settled(node: Node) -> bool:
+    """Is the DC idle and stays so? A clean-up makes it probe everything, a moment later: another one would begin that anew."""
+    return stays(lambda: pacemaker.idle(node), samples=2, every=seconds(1))
 
 
 def wrong(lab: Lab) -> Iterator[str]:
