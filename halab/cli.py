@@ -19,6 +19,7 @@ from halab import doctor as machine
 from halab.door import (
     as_root,
     build,
+    clear,
     enter,
     go_in,
     listen,
@@ -182,6 +183,8 @@ def down() -> int:
     as_root()
     lab.host.end()  # also ends a command that goes on in it and holds the lock
     with lab.host.locked(waiting):
+        if lab.host.survives:
+            clear(lab.host)
         lab.host.remove()
     screen.print(f"lab {lab.settings.name} is gone")
     return 0

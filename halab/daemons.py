@@ -100,9 +100,9 @@ class Daemons:
         options = [str(self.settings.outside_address), *([RESOLVER] if self.settings.uplink else [])]
         self.spawn("outside", *OUTSIDE, sys.executable, "-m", "halab.outside", *options)
 
-    def packages(self, image: str) -> None:
-        """The repository of an image, on the bridge."""
-        self.spawn("packages", sys.executable, "-m", "http.server", "80", "-d", f"{image}/repo")
+    def packages(self, image: str, address: object = "0.0.0.0") -> None:
+        """The repository of an image, on the bridge: the lab host's, or one of that address, which need not be there yet."""
+        self.spawn("packages", sys.executable, "-m", "halab.packages", str(address), f"{image}/repo")
 
     def uplink(self, machine: int) -> None:
         """A way out for the outside world, through a program in the machine's own network (of that descriptor)."""

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console as Screen
 
 from halab import doctor as machine
+from halab import host_system
 from halab.admission import admit
 from halab.engine import pick
 from halab.errors import HostDown, MachineLacks, UsageError
@@ -119,14 +120,22 @@ def start_host(host: Host, *, agreed: bool = False) -> None:
     settings, facts = host.settings, dict[str, object]()
     golden = None if settings.machines else Image(settings)
     machine.require(settings)
-    if host.process:  # it keeps the image that it was started with
+    if host.process or host.survives:  # it keeps the image that it was started with
         same_settings(host, settings)
     elif golden:
+        facts = host_system.admit(settings) if settings.host == "system" else {}
         build(golden)
-        facts = pick(settings.engine, host)[0].prepare(golden, build)
+        facts |= pick(settings.engine, host)[0].prepare(golden, build)
     else:
         facts = admit(settings, agreed=agreed)
     start(host, golden, owner(), facts)
+
+
+def clear(host: Host) -> None:
+    """Remove nodes and network where they are this machine's (`host = "system"`), with a first process to do it. Needs root."""
+    lab = Lab(Settings(**host.about["settings"]))
+    start(lab.host, None, owner(), {})
+    lab.down(printer())
 
 
 def same_settings(host: Host, settings: Settings) -> None:

@@ -55,7 +55,7 @@ class Vm:
         about, arch = self.host.about, platform.machine()
         return render(
             "vm.xml.j2", node=node, settings=self.host.settings, accel=about["accel"], image=about["machine_image"], arch=arch,
-            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE,
+            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE, user=idmap.BASE,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:

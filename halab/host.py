@@ -69,6 +69,17 @@ class Host:
         return process if alive else None
 
     @property
+    def survives(self) -> bool:
+        """Is it this machine itself (`host = "system"`), with a lab on it? Nodes and network are there when no process of ours is."""
+        return self.settings.host == "system" and (self.folder / "host.json").exists()
+
+    @property
+    def nameserver(self) -> object:
+        """Whom the nodes ask for names: the server outside, or this machine's own."""
+        private = self.settings.host == "private"
+        return self.settings.outside_address if private else self.about["nameserver"] or self.settings.outside_address
+
+    @property
     def running(self) -> bool:
         return self.answers if self.inside else self.process is not None and self.answers
 

@@ -39,6 +39,9 @@ def start(host: Host, image: Image | None, owner: pwd.struct_passwd, facts: dict
         _until_it_answers(host, lambda: host.process is not None)
         _mend(host)
         return
+    if host.survives:
+        _launch(host)
+        return
     host.remove()
     try:
         host.folder.mkdir(parents=True)

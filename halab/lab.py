@@ -120,7 +120,8 @@ class Lab:
         with machines of an inventory, which stay as they are."""
         if self.settings.machines:
             raise UsageError("nodes that the lab has made, and may remove", "machines of an inventory", "begin with chapter 02")
-        for name in self.hypervisor.names():  # also nodes of a half-finished or larger lab
+        theirs = self.settings.host == "system"  # there are others' machines too
+        for name in () if theirs else self.hypervisor.names():  # also nodes of a half-finished or larger lab
             if name not in {node.name for node in self.nodes}:
                 self.hypervisor.destroy(name)
                 self.hypervisor.undefine(name)

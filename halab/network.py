@@ -14,12 +14,12 @@ from halab.host import Host
 
 TABLE = "halab"
 RULES = f"""
-table ip {TABLE} {{
-  chain postrouting {{
+table ip {TABLE} {{{{
+  chain postrouting {{{{
     type nat hook postrouting priority srcnat
-    oifname "eth0" masquerade
-  }}
-}}
+    {{}} masquerade
+  }}}}
+}}}}
 """
 #: A table of its own for the faults: to forget them all is to delete it.
 FAULTS = "halab_faults"
@@ -113,7 +113,9 @@ class Network:
         """Translate the nodes' addresses to the host's own on the way out (nft(8), NAT statements)."""
         rules = f"table ip {TABLE} {{}}\ndelete table ip {TABLE}\n"
         if on:
-            rules += RULES
+            s = self.settings
+            leaves = 'oifname "eth0"' if s.host == "private" else f'ip saddr {s.subnet} oifname != "{s.bridge}"'
+            rules += RULES.format(leaves)
         self.host.check_output("nft -f -", input=rules.encode())
 
     # -- faults (halab.faults) --------------------------------------------------------------------------
@@ -165,5 +167,5 @@ class Network:
 
     def down(self) -> None:
         self.set_masquerading(False)
-        self.set_forwarding(False)
+        self.set_forwarding(self.settings.host == "system" and self.host.about["forwarding"])
         self.remove_bridge()

@@ -133,7 +133,7 @@ class Node:
         s = self.lab.settings
         values = {
             "node": self.identity, "nodes": s.identities, "netmask": s.subnet.netmask, "gateway": s.host_address,
-            "broadcast": s.subnet.broadcast_address, "nameserver": s.outside_address,
+            "broadcast": s.subnet.broadcast_address, "nameserver": self.lab.host.nameserver,
         }  # fmt: skip
         return {path: render(f"{name}.j2", **values) for name, path in IDENTITY_FILES.items()}
 

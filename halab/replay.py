@@ -25,6 +25,10 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
     if lab.settings.machines:
         before = before[1:]  # nobody makes them
         lab.each(lambda node: node.check_output(FORGET))
+    elif lab.settings.host == "system":
+        before = before[1:]  # no chapter, but `halab up`
+        lab.down()
+        lab.up()
     else:
         lab.down()
     (lab.keys.folder / "attempts.json").unlink(missing_ok=True)  # a new start is a first try

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
 
     name: str = Field("halab", pattern=r"^[a-z][a-z0-9-]{0,19}$", description="the lab's name")
     engine: Literal["lxc", "vm", "ssh"] = Field("lxc", description="what a node is")
+    host: Literal["private", "system"] = Field("private", description="a lab host of its own, or (engine vm) this machine's libvirtd")
     machines: tuple[Machine, ...] = Field((), max_length=16, description="engine ssh: the machines, in the nodes' order")
     release: Literal["trixie", "bookworm"] = Field("trixie", description="Debian release of the nodes (13 or 12)")
     nodes: int = Field(3, ge=2, le=16, description="how many nodes")
@@ -105,6 +106,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(twice)} is there twice among the machines")
         if outside := [str(a) for a in addresses if a not in self.subnet]:
             raise ValueError(f"{', '.join(outside)} is not in the subnet {self.subnet}, where the virtual IP is")
+        return self
+
+    @model_validator(mode="after")
+    def _system_is_for_machines_of_its_libvirtd(self) -> "Settings":
+        if self.host == "system" and self.engine != "vm":
+            raise ValueError('host = "system" goes together with engine = "vm"')
+        if self.host == "system" and self.uplink:
+            raise ValueError('host = "system" has the machine\'s own way out, and takes no uplink')
         return self
 
     @model_validator(mode="after")

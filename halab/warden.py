@@ -63,6 +63,8 @@ def hold(*lock: int) -> None:
     if _settings().machines:  # they are on this machine's network, which nobody in there may change
         unshare.remove("--net")
         unshare[:0] = ["setpriv", "--bounding-set=-net_admin"]
+    elif _settings().host == "system":
+        unshare.remove("--net")
     os.execvp(unshare[0], [*unshare, sys.executable, "-m", "halab.warden", str(FOLDER)])
 
 
@@ -84,6 +86,9 @@ def serve() -> None:
     if settings.machines:
         for options in ("bind", "remount,bind,ro"):
             _run("mount", "-o", options, "/proc/sys", "/proc/sys")
+    elif settings.host == "system":
+        _own_folder()
+        Daemons(FOLDER, settings).packages(about["image"], settings.host_address)
     else:
         _private_folders(*(["/var/lib/openvswitch"] if settings.bridge_type == "openvswitch" else []))
         _populate(about, settings)
@@ -122,6 +127,10 @@ def mend() -> None:
 
     about, settings = _about(), _settings()
     daemons = Daemons(FOLDER, settings)
+    if settings.host == "system":
+        if not run_here("ss", "-Hltn", f"src {settings.host_address}:80", timeout=10).stdout:
+            daemons.packages(about["image"], settings.host_address)
+        return
     if not run_here("virsh", "version", timeout=10).ok:
         daemons.libvirtd()
     if settings.bridge_type == "openvswitch" and not run_here("ovs-appctl", "--timeout=5", "version", timeout=10).ok:
@@ -180,6 +189,13 @@ def _private_folders(*more: str) -> None:
     Path("/run/halab/lab").write_text(FOLDER.name)
     cgroups.separate(Path("/run/halab"))
     _run("ip", "link", "set", "lo", "up")
+
+
+def _own_folder() -> None:
+    """On this machine itself, with its own libvirtd: one folder in /run is the lab's, and goes with it."""
+    Path("/run/halab").mkdir(exist_ok=True)
+    _run("mount", "-t", "tmpfs", "-o", "mode=755", "halab", "/run/halab")
+    Path("/run/halab/lab").write_text(FOLDER.name)
 
 
 def _outside_world(settings: Settings, daemons: Daemons) -> None:

@@ -81,6 +81,13 @@ def test_nobody_outside_of_the_lab_host_can_open_the_screen() -> None:
     assert [graphics.get("listen") for graphics in domain("tcg").iter("graphics")] == ["127.0.0.1"]
 
 
+def test_on_this_machines_own_libvirtd_qemu_is_the_same_nobody_as_on_ours() -> None:
+    """And what is on the image's disk stays root's: libvirt gives no file away (its domain format, "Security label")."""
+    label = domain("kvm", host="system").find("seclabel")
+    assert label is not None and (label.get("relabel"), label.findtext("label")) == ("no", "+1000000:+1000000")
+    assert domain("kvm").find("seclabel") is None
+
+
 def test_the_disk_is_an_overlay_whose_formats_are_given_and_the_identity_cannot_be_written() -> None:
     disks = {attributes(disk, "target")["dev"]: disk for disk in domain("tcg").iterfind("devices/disk")}
     assert attributes(disks["vda"], "driver")["type"] == attributes(disks["vda"], "backingStore/format")["type"] == "qcow2"

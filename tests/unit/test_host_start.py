@@ -77,3 +77,15 @@ def test_a_lab_whose_image_is_gone_is_not_mended(host: Any, image: Any, monkeypa
     monkeypatch.setattr(Host, "running", True)
     with pytest.raises(ImageError, match="rootfs/sbin is gone"):
         host_start.start(host, image, ME, {})
+
+
+def test_nodes_of_this_machines_own_outlive_the_first_process_and_their_disks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, launched = Host(Settings(engine="vm", host="system")), []
+    host.folder.mkdir(parents=True)
+    (host.folder / "host.json").write_text(json.dumps({"uid": ME.pw_uid}))
+    (host.folder / "disk").touch()
+    monkeypatch.setattr(Host, "process", None)
+    monkeypatch.setattr(Host, "running", False)
+    monkeypatch.setattr(host_start, "_launch", launched.append)
+    host_start.start(host, None, ME, {})
+    assert launched == [host] and (host.folder / "disk").exists()

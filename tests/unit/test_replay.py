@@ -74,3 +74,10 @@ def test_a_new_start_is_a_first_try(lab: Any) -> None:
     (lab.keys.folder / "attempts.json").write_text("{}")
     replay.reset(lab, "01", print)
     assert not (lab.keys.folder / "attempts.json").exists()
+
+
+def test_on_this_machines_own_network_the_first_chapter_is_up(lab: Any) -> None:
+    lab.settings = lab.settings.model_copy(update={"host": "system", "engine": "vm"})
+    lab.up = lambda: lab.done.append("up")
+    replay.reset(lab, "03", print)
+    assert lab.done == ["down", "up", "run 02-corosync"]

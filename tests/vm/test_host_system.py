@@ -1,0 +1,73 @@
+"""`host = "system"`: machines of a machine's own libvirtd, on its own network.
+
+That machine is the host of another lab here, which has a libvirtd, a virtual machine of somebody's, and no node.
+"""
+
+import json
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.live.livelab import REPOSITORY, Live, labs
+
+#: Seconds after which a step of these tests counts as hanging, on the busiest machine.
+PATIENCE = 3600
+SOMEBODYS = """<domain type='qemu'><name>somebodys</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64'>hvm</type></os></domain>"""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Live]:
+    with labs() as make:
+        one = make(engine="vm", accel="tcg")
+        assert (done := one.halab("up", "--empty", timeout=PATIENCE)).ok, done.stderr
+        one.lab.host.check_output("virsh define /dev/stdin", input=SOMEBODYS.encode())
+        one.lab.host.check_output("sysctl -q -w net.ipv4.ip_forward=1")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def live(machine: Live) -> Iterator[Live]:
+    given = {"HALAB_NAME": f"{machine.name}-in", "HALAB_HOST": "system", "HALAB_ENGINE": "vm", "HALAB_ACCEL": "tcg", "HALAB_NODES": "2"}
+    there = ("env", "--unset=HALAB_INSIDE", "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
+    one = Live(given, through=(*machine.lab.host.door(), *there))
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def facts(machine: Live) -> tuple[list[str], set[str], str, str]:
+    """What is there of the lab's: libvirt's machines, interfaces, forwarding, tables of rules."""
+    ask = machine.lab.host.check_output
+    links = {link["ifname"] for link in json.loads(ask("ip -j link"))}
+    return ask("virsh list --all --name").split(), links, ask("sysctl -n net.ipv4.ip_forward").strip(), ask("nft list tables")
+
+
+def test_what_is_in_the_way_is_told_and_nothing_is_made(machine: Live, live: Live) -> None:
+    before = facts(machine)
+    refused = live.halab("up", timeout=PATIENCE)
+    assert refused.status == 2 and "port 80 of 192.168.100.1 is free" in refused.stderr
+    assert facts(machine) == before and not live.settings.folder.exists()
+    children = machine.lab.host.process.children(recursive=True)
+    (packages,) = [process for process in children if "halab.packages" in process.cmdline()]
+    packages.kill()
+    psutil.wait_procs([packages], PATIENCE)
+
+
+def test_the_nodes_are_machines_of_its_libvirtd_and_leave_nothing(machine: Live, live: Live) -> None:
+    before = facts(machine)
+    assert (done := live.halab("up", timeout=PATIENCE)).ok, done.stderr
+    names, links, _, tables = facts(machine)
+    assert names == ["pacemaker01", "pacemaker02", "somebodys"] and {"ubuntu_br", "pacemaker01"} <= links and "halab" in tables
+    assert (done := live.halab("ssh", "pacemaker02", "apt-get update && getent hosts pacemaker01", timeout=PATIENCE)).ok, done
+
+    machine.lab.host.check_output("kill -KILL %s", json.loads((live.settings.folder / "process.json").read_text())["pid"])
+    assert facts(machine)[0] == names  # they are the machine's
+    assert (done := live.halab("up", timeout=PATIENCE)).ok, done.stderr
+    seen = json.loads(live.halab("status", "--json", timeout=PATIENCE).stdout)
+    assert [(node["state"], node["ssh"]) for node in seen["nodes"]] == [("running", True)] * 2
+
+    assert (done := live.halab("down", timeout=PATIENCE)).ok, done.stderr
+    assert facts(machine) == before and not live.settings.folder.exists()
