@@ -184,7 +184,13 @@ class Host:
             *("nsenter", f"--target={first}", *NAMESPACES, "--"),
             *user,
             # An inventory counts with the network that halab.toml names beside it, and is recorded in there.
-            *("env", "-C", os.getcwd(), f"--unset={PREFIX}ENGINE", f"--unset={PREFIX}MACHINES", *(f"{k}={v}" for k, v in env.items())),
+            *(
+                "env",
+                "-C",
+                os.getcwd(),
+                *(f"--unset={PREFIX}{key}" for key in ("ENGINE", "HOST", "MACHINES")),
+                *(f"{k}={v}" for k, v in env.items()),
+            ),
             *argv,
         ]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from halab.wait import eventually
 from tests.live.livelab import REPOSITORY, Live, labs
 
 #: Seconds after which a step of these tests counts as hanging, on the busiest machine.
@@ -24,6 +25,7 @@ def machine() -> Iterator[Live]:
         assert (done := one.halab("up", "--empty", timeout=PATIENCE)).ok, done.stderr
         one.lab.host.check_output("virsh define /dev/stdin", input=SOMEBODYS.encode())
         one.lab.host.check_output("sysctl -q -w net.ipv4.ip_forward=1")
+        eventually(lambda: one.lab.host.run("ss -Hltn 'sport = :80'").stdout, within="daemon", what="its packages are served")
         yield one
 
 
