@@ -18,6 +18,9 @@ from halab.hypervisor import Hypervisor
 
 #: Seconds that a look waits for the agents; an answer that comes later belongs to no look.
 PATIENCE = 1.0
+#: A look starts a program in each machine. Where that is emulated, it takes a good part of a second of all that the machine can
+#: do; so it is let alone afterwards, for this many times what the look took.
+REST = 2
 
 
 def look(hypervisor: Hypervisor, name: str, address: str) -> bool | None:
@@ -35,14 +38,18 @@ class Looks:
     def __init__(self, names: list[str], address: str) -> None:
         self.names, self.address = names, address
         self._hypervisors = {name: Hypervisor(Vm.uri) for name in names}
+        self.took = 0.0
         self._under_way: dict[str, Future[bool | None]] = {}
         self._pool = ThreadPoolExecutor(len(names))
 
     def now(self, patience: float = PATIENCE) -> dict[str, bool | None]:
+        start = time.monotonic()
         fresh = [name for name in self.names if name not in self._under_way]
         for name in fresh:
             self._under_way[name] = self._pool.submit(look, self._hypervisors[name], name, self.address)
-        done, _ = wait([self._under_way[name] for name in fresh], patience)
+        done, late = wait([self._under_way[name] for name in fresh], patience)
+        if not late:  # one that hangs says nothing of how long it takes
+            self.took = time.monotonic() - start
         seen = {name: self._under_way[name].result() if name in fresh and self._under_way[name] in done else None for name in self.names}
         self._under_way = {name: future for name, future in self._under_way.items() if not future.done()}
         return seen
@@ -54,7 +61,7 @@ def main() -> None:
     while True:
         at = time.monotonic()
         print(json.dumps({"at": at, "seen": looks.now()}), flush=True)
-        if select.select([sys.stdin], [], [], max(0.0, at + every - time.monotonic()))[0]:
+        if select.select([sys.stdin], [], [], max(at + every - time.monotonic(), REST * looks.took))[0]:
             return
 
 

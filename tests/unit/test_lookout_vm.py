@@ -43,3 +43,19 @@ def test_a_machine_that_hangs_is_unknown_until_it_answers_and_holds_up_no_other(
     while looks.now(5)["pacemaker02"] is None:  # the late answer itself belongs to no look
         pass
     assert looks.now(5) == {"pacemaker01": True, "pacemaker02": True}
+
+
+def test_how_long_a_look_takes_is_told_by_those_that_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    def addresses(hypervisor: object, name: str) -> dict[str, Place]:
+        answers.wait(10)
+        return {}
+
+    monkeypatch.setattr(lookout_vm, "addresses", addresses)
+    looks = Looks(["pacemaker01"], VIP)
+    assert looks.now(0.05) == {"pacemaker01": None} and looks.took == 0
+    answers.set()
+    while looks.now(5)["pacemaker01"] is None:
+        pass
+    assert looks.took > 0
