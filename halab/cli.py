@@ -141,7 +141,10 @@ def status(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(seen, indent=1))
         return 0 if seen["running"] else 3
-    screen.print(f"lab {seen['name']} ({seen['engine']}, {seen['release']}): {'running' if seen['running'] else 'not running'}")
+    state = (
+        "running" if seen["running"] else "half there, its machines go on (halab up, or halab down)" if lab.host.survives else "not running"
+    )
+    screen.print(f"lab {seen['name']} ({seen['engine']}, {seen['release']}): {state}")
     if seen["run"]:
         screen.print("  a run goes on")
     for node in seen["nodes"]:

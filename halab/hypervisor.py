@@ -41,7 +41,7 @@ class Hypervisor:
                 self._link = libvirt.open(self.uri)
         except libvirt.libvirtError as error:
             self._link = None
-            raise LabError(f"libvirtd answers at {self.uri}", error, "halab up") from None
+            raise LabError(f"libvirtd answers at {self.uri}", error, "halab up (with host = system: be in the group libvirt)") from None
         return self._link
 
     def domain(self, name: str) -> libvirt.virDomain | None:

@@ -194,6 +194,14 @@ def test_down_without_a_lab_is_good_and_twice_too(monkeypatch: pytest.MonkeyPatc
     assert [halab("down").exit_code, halab("down").exit_code] == [0, 0]
 
 
+@pytest.mark.usefixtures("root", "about")
+def test_machines_of_this_machines_own_libvirtd_are_told_of_when_our_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HALAB_HOST": "system", "HALAB_ENGINE": "vm"}.items():
+        monkeypatch.setenv(name, value)
+    found = halab("status")
+    assert (found.exit_code, "half there" in found.output) == (3, True)
+
+
 def test_not_root_and_no_sudo_exits_3_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(door.shutil, "which", lambda name: None)
