@@ -28,10 +28,9 @@ from halab.wait import seconds
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 RUNS = Path(__file__).parent.parent / "runs"
-#: Chapters that do with machines which exist already: 01 makes them, 06 and 07 break and fence them by the hypervisor.
+#: Chapters that do with machines which exist already, or with this machine's own network: 01 makes them, and switches forwarding and
+#: rules off to show what they are for; 06 and 07 break and fence nodes by the hypervisor, and drop packets on the bridge.
 ANYWHERE = ("02", "03", "04", "05")
-#: Chapters that do with the machine's own network: 01 switches its forwarding and its rules off, to show what they are for.
-ELSEWHERE = (*ANYWHERE, "06", "07")
 #: Seconds that one cell may take.
 CELL_DEADLINE = 300
 
@@ -66,11 +65,10 @@ def pick(first: str | None, last: str | None) -> list[str]:
 
 def possible(names: list[str], settings: Settings) -> list[str]:
     """Those of these chapters that this lab can do. Raises UsageError when there is none."""
-    able = ANYWHERE if settings.machines else ELSEWHERE if settings.host == "system" else [name[:2] for name in names]
-    if not (left := [name for name in names if name[:2] in able]):
-        lacks = "a hypervisor of the lab's own", "machines of an inventory"
-        lacks = lacks if settings.machines else ("a network of the lab host's own", "this machine's (host = system)")
-        raise UsageError(f"{', '.join(names)}: {lacks[0]}", lacks[1], "halab run --from 02 --to 05")
+    private = not settings.machines and settings.host == "private"
+    if not (left := [name for name in names if private or name[:2] in ANYWHERE]):
+        seen = "machines of an inventory" if settings.machines else "this machine's (host = system)"
+        raise UsageError(f"{', '.join(names)}: a hypervisor and a network of the lab's own", seen, "halab run --from 02 --to 05")
     return left
 
 

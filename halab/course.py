@@ -52,12 +52,14 @@ def run(first: str | None, last: str | None) -> int:
     names = chain.possible(asked, lab.settings)
     chain.enough(names, lab.settings.nodes)
     if (left_out := [name for name in asked if name not in names]) and lab.host.inside:
-        screen.print(f"left out, because only a hypervisor of the lab's own can do it: {', '.join(left_out)}")
+        screen.print(f"left out, because it takes a hypervisor and a network of the lab's own: {', '.join(left_out)}")
     if not lab.host.inside:
         return go_in_fresh()
     with only_run(lab):
-        if names[0] == chain.chapters()[0]:
+        if asked[0] == chain.chapters()[0] and not lab.settings.machines:
             lab.down()
+            if asked[0] in left_out:
+                lab.up(printer())
         it = chain.Run(lab, names)
         code = _execute(it, names)
     table = Table("chapter", "points", "verdict", title=f"{it.folder}")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -122,6 +123,8 @@ def start_host(host: Host, *, agreed: bool = False) -> None:
     machine.require(settings)
     if host.process or host.survives:  # it keeps the image that it was started with
         same_settings(host, settings)
+        if host.survives:
+            host_system.admit_again(settings, port=not host.process)
     elif golden:
         facts = host_system.admit(settings) if settings.host == "system" else {}
         build(golden)
@@ -134,15 +137,20 @@ def start_host(host: Host, *, agreed: bool = False) -> None:
 def clear(host: Host) -> None:
     """Remove nodes and network where they are this machine's (`host = "system"`), with a first process to do it. Needs root."""
     lab = Lab(Settings(**host.about["settings"]))
+    host_system.admit_again(lab.settings, port=False)
     start(lab.host, None, owner(), {})
     lab.down(printer())
+    lab.host.end()
+    with suppress(OSError):  # not ours alone
+        host_system.RUN.rmdir()
 
 
 def same_settings(host: Host, settings: Settings) -> None:
     recorded = host.about["settings"]
     for key, value in settings.model_dump(mode="json").items():
-        if key != "timeout_scale" and recorded.get(key) != value:
-            started = f"it was started with {key}={recorded.get(key)}"
+        was = recorded.get(key, value)  # one that it did not know had its default
+        if key != "timeout_scale" and was != value:
+            started = f"it was started with {key}={was}"
             raise UsageError(f"lab {settings.name} runs with {key}={value}", started, "halab down, then halab up")
 
 

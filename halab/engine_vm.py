@@ -42,6 +42,11 @@ class Vm:
         self.host = host
 
     @property
+    def user(self) -> list[int]:
+        """Who QEMU runs as, user and group: nobody's number, or (`host = "system"`) whom this machine's libvirt has for it."""
+        return self.host.about.get("qemu", [idmap.BASE, idmap.BASE])
+
+    @property
     def disks(self) -> PurePosixPath:
         return PurePosixPath(self.host.folder / "nodes")
 
@@ -55,7 +60,7 @@ class Vm:
         about, arch = self.host.about, platform.machine()
         return render(
             "vm.xml.j2", node=node, settings=self.host.settings, accel=about["accel"], image=about["machine_image"], arch=arch,
-            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE, user=idmap.BASE,
+            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE, user=self.user,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:
@@ -70,8 +75,8 @@ class Vm:
         command = """set -e; mkdir -p %s; umask 077; cat > %s
             qemu-img create -q -f qcow2 -F qcow2 -b %s %s
             chown -R %s %s; chmod 711 %s"""
-        folder, owner = PurePosixPath(disk["overlay"]).parent, f"{idmap.BASE}:{idmap.BASE}"
-        args = folder, disk["identity"], disk["backing"], disk["overlay"], owner, folder, folder
+        folder, (uid, gid) = PurePosixPath(disk["overlay"]).parent, self.user
+        args = folder, disk["identity"], disk["backing"], disk["overlay"], f"{uid}:{gid}", folder, folder
         result = self.host.run(command, *args, input=archive(files))
         if not result.ok:
             raise LabError(f"the disk of {node.name} is made", result.stderr.strip(), "halab doctor")

@@ -70,8 +70,11 @@ class Host:
 
     @property
     def survives(self) -> bool:
-        """Is it this machine itself (`host = "system"`), with a lab on it? Nodes and network are there when no process of ours is."""
-        return self.settings.host == "system" and (self.folder / "host.json").exists()
+        """Was it started on this machine itself (`host = "system"`)? Nodes and network are there then when no process of ours is."""
+        try:
+            return self.about.get("settings", {}).get("host") == "system"
+        except HostDown:
+            return False
 
     @property
     def nameserver(self) -> object:
@@ -177,6 +180,7 @@ class Host:
         # What halab.toml said where the command was given; in there the working directory is another.
         given = self.settings.slowed(about.get("slowness", 1))
         env |= {f"{PREFIX}{k.upper()}": str(getattr(given, k)) for k in ("name", "state", "timeout_scale")}
+        env |= {f"{PREFIX}ENGINE": "vm", f"{PREFIX}HOST": "system"} if self.survives else {}
         # Whoever ends nsenter means what runs behind it: without this, it would go on in the lab host.
         user = ["setpriv", "--pdeathsig", "TERM"]
         user += [] if about["uid"] == 0 else [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--init-groups"]

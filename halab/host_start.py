@@ -34,13 +34,13 @@ def start(host: Host, image: Image | None, owner: pwd.struct_passwd, facts: dict
     """Start the lab host, or mend one that is half there; `facts` of the engine are recorded (those of machines that are
     there already stand for an image's). Raises LabError; UsageError when it is somebody else's."""
     _refuse_strangers(host, owner)
+    if host.survives and not host.process:
+        _launch(host)
+        return
     _room(host)
     if host.process:
         _until_it_answers(host, lambda: host.process is not None)
         _mend(host)
-        return
-    if host.survives:
-        _launch(host)
         return
     host.remove()
     try:

@@ -11,6 +11,13 @@ from halab.errors import LabError
 # Every failing call would also print to stderr, which costs points in a graded notebook cell.
 libvirt.registerErrorHandler(lambda context, error: None, None)
 
+#: What QEMU's driver would keep a domain for: what its owner saved of it by other tools.
+LEFT = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
 STATES = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
     libvirt.VIR_DOMAIN_BLOCKED: "running",
@@ -63,6 +70,10 @@ class Hypervisor:
                 return "absent"
             raise LabError(f"libvirt tells the state of {name}", error, "halab up") from None
 
+    def uuids(self) -> dict[str, str]:
+        """Name -> UUID of every defined domain."""
+        return {domain.name(): domain.UUIDString() for domain in self.link.listAllDomains()}
+
     def names(self) -> list[str]:
         """Every defined domain, sorted."""
         return sorted(domain.name() for domain in self.link.listAllDomains())
@@ -80,7 +91,7 @@ class Hypervisor:
 
     def undefine(self, name: str) -> None:
         if self.domain(name):
-            self._on(name, "forgets", lambda d: d.undefine())
+            self._on(name, "forgets", lambda d: d.undefineFlags(LEFT if self.uri.startswith("qemu") else 0))
 
     def suspend(self, name: str) -> None:
         self._on(name, "suspends", lambda d: d.suspend())

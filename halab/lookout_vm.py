@@ -19,7 +19,7 @@ from halab.hypervisor import Hypervisor
 #: Seconds that a look waits for the agents; an answer that comes later belongs to no look.
 PATIENCE = 1.0
 #: A look starts a program in each machine. Where that is emulated, it takes a good part of a second of all that the machine can
-#: do; so it is let alone afterwards, for this many times what the look took.
+#: do; so it is let alone after one that takes longer than the looks are apart, for this many times what it took.
 REST = 2
 
 
@@ -61,7 +61,8 @@ def main() -> None:
     while True:
         at = time.monotonic()
         print(json.dumps({"at": at, "seen": looks.now()}), flush=True)
-        if select.select([sys.stdin], [], [], max(at + every - time.monotonic(), REST * looks.took))[0]:
+        rest = REST * looks.took if looks.took > every else 0.0
+        if select.select([sys.stdin], [], [], max(at + every - time.monotonic(), rest))[0]:
             return
 
 

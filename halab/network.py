@@ -162,10 +162,13 @@ class Network:
     def up(self) -> None:
         """The state at the end of chapter 01: bridge, forwarding and translation."""
         self.create_bridge()
-        self.set_forwarding(True)
+        if self.settings.host == "private":  # this machine's own is its owner's to decide (halab.host_system)
+            self.set_forwarding(True)
         self.set_masquerading(True)
 
     def down(self) -> None:
+        self.heal(())
         self.set_masquerading(False)
-        self.set_forwarding(self.settings.host == "system" and self.host.about["forwarding"])
+        if self.settings.host == "private":
+            self.set_forwarding(False)
         self.remove_bridge()

@@ -25,10 +25,6 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
     if lab.settings.machines:
         before = before[1:]  # nobody makes them
         lab.each(lambda node: node.check_output(FORGET))
-    elif lab.settings.host == "system":
-        before = before[1:]  # no chapter, but `halab up`
-        lab.down()
-        lab.up()
     else:
         lab.down()
     (lab.keys.folder / "attempts.json").unlink(missing_ok=True)  # a new start is a first try
@@ -41,5 +37,8 @@ def reset(lab: Lab, chapter: str, line: Callable[[str], None]) -> None:
         folder.mkdir(parents=True)
         if grading.run([name], folder / "kept.json").exit_code:
             raise LabError(f"the kept disks are those of the end of {name}", f"see {folder}/kept.json", "halab down; halab up")
+    elif before and lab.settings.host == "system":
+        lab.up(line)  # where chapter 01 would have ended
+        there = 1
     if before[there:] and chain.Run(lab, before[there:], folder=folder).execute(line):
         raise LabError(f"the replay reaches the start of {chapter}", f"see {folder}", "halab down; halab up")

@@ -93,8 +93,9 @@ def tried(lab: Lab, one: Mutant, record: bool) -> list[str]:
         found = [f"it could not be tried: {error}"]
     finally:
         next(breaking, None)
-    left = other_than_passed(graded(lab, one.stage))
-    return found + [f"{check}: {verdict} after it was undone" for check, verdict in left.items()]
+    report = graded(lab, one.stage)
+    left = [c for chapter in report.chapters for c in chapter.checks if c.verdict != "passed"]
+    return found + [f"{c.id}: {c.verdict} after it was undone: {c.message}" for c in left]
 
 
 def rotating(count: int, stage: str) -> list[str]:

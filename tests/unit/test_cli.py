@@ -19,6 +19,7 @@ from halab.errors import HalabError, LabError, MachineLacks, StudentError, Usage
 from halab.host import Host
 from halab.lab import Lab
 from halab.report import Report
+from halab.settings import Settings
 
 STABLE = {"doctor", "image", "up", "status", "ssh", "console", "down", "exec", "run", "check", "drill", "reset", "student"}
 COMMANDS = sorted(cli.main.commands)
@@ -194,10 +195,10 @@ def test_down_without_a_lab_is_good_and_twice_too(monkeypatch: pytest.MonkeyPatc
     assert [halab("down").exit_code, halab("down").exit_code] == [0, 0]
 
 
-@pytest.mark.usefixtures("root", "about")
-def test_machines_of_this_machines_own_libvirtd_are_told_of_when_our_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"HALAB_HOST": "system", "HALAB_ENGINE": "vm"}.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("root")
+def test_machines_of_this_machines_own_libvirtd_are_told_of_when_our_process_is_gone(about: dict, settings: Settings) -> None:
+    about["settings"] |= {"host": "system", "engine": "vm"}
+    (settings.folder / "host.json").write_text(json.dumps(about))
     found = halab("status")
     assert (found.exit_code, "half there" in found.output) == (3, True)
 

@@ -23,7 +23,7 @@ class FakeHost:
 
     def __init__(self, settings: Settings, accel: str = "tcg", status: int = 0, stderr: str = "") -> None:
         self.settings, self.folder = settings, settings.folder
-        self.about = {"accel": accel, "machine_image": "/cache/trixie-vm-1"}
+        self.about: dict[str, Any] = {"accel": accel, "machine_image": "/cache/trixie-vm-1"}
         self.result = Result("host", "", status, "", stderr)
         self.commands: list[str] = []
         self.inputs: list[bytes | None] = []
@@ -81,10 +81,17 @@ def test_nobody_outside_of_the_lab_host_can_open_the_screen() -> None:
     assert [graphics.get("listen") for graphics in domain("tcg").iter("graphics")] == ["127.0.0.1"]
 
 
-def test_on_this_machines_own_libvirtd_qemu_is_the_same_nobody_as_on_ours() -> None:
-    """And what is on the image's disk stays root's: libvirt gives no file away (its domain format, "Security label")."""
-    label = domain("kvm", host="system").find("seclabel")
-    assert label is not None and (label.get("relabel"), label.findtext("label")) == ("no", "+1000000:+1000000")
+def test_on_this_machines_own_libvirtd_qemu_is_its_user_and_the_screen_is_libvirts_to_open() -> None:
+    """And the image's disk stays root's: libvirt gives no file away (its domain format, "Security label")."""
+    settings = load(engine="vm", host="system")
+    host = FakeHost(settings)
+    host.about["qemu"] = [64055, 109]
+    root = ElementTree.fromstring(vm(host).domain_xml(settings.identities[0]))
+    label = root.find("seclabel")
+    assert label is not None and (label.get("relabel"), label.findtext("label")) == ("no", "+64055:+109")
+    assert attributes(root, "devices/graphics/listen") == {"type": "socket"}
+    vm(host).make_disk(settings.identities[0], {})
+    assert any("chown -R 64055:109" in command for command in host.commands)
     assert domain("kvm").find("seclabel") is None
 
 

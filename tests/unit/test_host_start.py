@@ -82,8 +82,9 @@ def test_a_lab_whose_image_is_gone_is_not_mended(host: Any, image: Any, monkeypa
 def test_nodes_of_this_machines_own_outlive_the_first_process_and_their_disks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     host, launched = Host(Settings(engine="vm", host="system")), []
     host.folder.mkdir(parents=True)
-    (host.folder / "host.json").write_text(json.dumps({"uid": ME.pw_uid}))
+    (host.folder / "host.json").write_text(json.dumps({"uid": ME.pw_uid, "settings": {"host": "system"}}))
     (host.folder / "disk").touch()
+    monkeypatch.setattr(host_start.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))  # no reason not to end it
     monkeypatch.setattr(Host, "process", None)
     monkeypatch.setattr(Host, "running", False)
     monkeypatch.setattr(host_start, "_launch", launched.append)

@@ -1,6 +1,8 @@
 """This machine as the lab host: what is in the way is told. `links.json` is captured from a real lab host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -11,6 +13,9 @@ from halab.settings import Settings
 
 NOTHING = '[{"ifname":"lo","flags":["UP"],"addr_info":[{"local":"127.0.0.1","prefixlen":8}]}]'
 HERE = '[{"ifname":"eth1","flags":["UP"],"addr_info":[{"local":"192.168.100.7","prefixlen":24}]}]'
+NONE: Mapping[str, str] = MappingProxyType({})
+DEFAULT = '[{"dst":"default","gateway":"10.0.0.1","dev":"eth0"}]'
+AROUND = '[{"dst":"default","dev":"eth0"},{"dst":"192.168.0.0/16","dev":"wg0","table":"51820"}]'
 ROUTE = '[{"dst":"192.168.100.0/25","gateway":"10.0.0.1","dev":"eth0"}]'
 
 
@@ -20,24 +25,31 @@ def system() -> Settings:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """What this machine says from now on."""
 
-    def says(names: tuple[str, ...] | None = (), link: str = "[]", addr: str = NOTHING, route: str = "[]", listens: str = "") -> None:
+    def says(
+        uuids: Mapping[str, str] | Exception = NONE, link: str = "[]", addr: str = NOTHING, root: str = "[]", match: str = DEFAULT,
+        listens: str = "", table: str = "", forward: str = "1",
+    ) -> None:  # fmt: skip
         class Libvirt:
             def __init__(self, uri: str) -> None:
                 assert uri == "qemu:///system"
 
-            def names(self) -> tuple[str, ...]:
-                if names is None:
-                    raise LabError("libvirtd answers", "no such socket", "halab up")
-                return names
+            def uuids(self) -> Mapping[str, str]:
+                if isinstance(uuids, Exception):
+                    raise uuids
+                return uuids
 
-        said = {"link": link, "addr": addr, "route": route, "ss": listens}
+        said = {"link": link, "addr": addr, "root": root, "match": match, "ss": listens, "nft": ""}
 
         def run_here(*argv: str, timeout: float) -> Result:
-            return Result("here", " ".join(argv), 0, next(text for word, text in said.items() if word in argv), "")
+            status = int(argv[0] == "nft" and table not in argv)
+            return Result("here", " ".join(argv), status, next(text for word, text in said.items() if word in argv), "")
 
+        (tmp_path / "ip_forward").write_text(forward)
+        monkeypatch.setattr(host_system, "FORWARDING", tmp_path / "ip_forward")
+        monkeypatch.setattr(host_system, "QEMU", "root")
         monkeypatch.setattr(host_system, "Hypervisor", Libvirt)
         monkeypatch.setattr(host_system, "run_here", run_here)
 
@@ -45,17 +57,41 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_machine_where_nothing_is_in_the_way_is_let_in(system: Settings, machine: Callable[..., None]) -> None:
-    machine(names=("web", "pacemaker04"), listens="LISTEN 0 5 127.0.0.1:80 0.0.0.0:*\n")
-    assert isinstance(host_system.admit(system)["forwarding"], bool)
+    machine(uuids={"web": "1", "pacemaker04": "2"}, listens="LISTEN 0 5 127.0.0.1:80 0.0.0.0:*\n")
+    assert host_system.admit(system)["qemu"] == [0, 0]
+
+
+def test_without_libvirts_user_for_qemu_it_is_refused(
+    system: Settings, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine()
+    monkeypatch.setattr(host_system, "QEMU", "nobody-of-that-name")
+    with pytest.raises(MachineLacks, match="libvirt-daemon-system"):
+        host_system.admit(system)
+
+
+def test_a_machine_that_has_the_lab_must_have_its_nodes_and_none_of_that_name(system: Settings, machine: Callable[..., None]) -> None:
+    busy = "LISTEN 0 5 0.0.0.0:80 0.0.0.0:*\n"
+    machine(uuids={system.identities[0].uuid: "web", "pacemaker01": system.identities[0].uuid}, listens=busy)
+    host_system.admit_again(system, port=False)
+    with pytest.raises(UsageError, match="port 80"):
+        host_system.admit_again(system, port=True)
+    machine(uuids={"pacemaker01": "of the owner's"})
+    with pytest.raises(UsageError, match=r"pacemaker01 is a node(?s:.*)another machine"):
+        host_system.admit_again(system, port=False)
 
 
 @pytest.mark.parametrize(
     ("said", "kind", "says"),
     [
-        ({"names": None}, MachineLacks, "no such socket(?s:.*)systemctl start libvirtd"),
-        ({"names": ("pacemaker02", "web")}, UsageError, "no machine called pacemaker02"),
+        ({"uuids": LabError("libvirtd answers", "no such socket")}, MachineLacks, "no such socket(?s:.*)systemctl start libvirtd"),
+        ({"uuids": {"pacemaker02": "1", "web": "2"}}, UsageError, "has no pacemaker02 yet"),
+        ({"forward": "0"}, UsageError, "ip_forward is 0"),
+        ({"table": "halab"}, UsageError, "no table ip halab"),
+        ({"table": "halab_faults"}, UsageError, "no table bridge halab_faults"),
         ({"addr": HERE}, UsageError, "has 192.168.100.7(?s:.*)HALAB_SUBNET"),
-        ({"route": ROUTE}, UsageError, "has 192.168.100.0/25"),
+        ({"root": ROUTE}, UsageError, "a route to 192.168.100.0/25"),
+        ({"match": AROUND}, UsageError, "a route to 192.168.0.0/16"),
         ({"listens": "LISTEN 0 5 0.0.0.0:80 0.0.0.0:*\n"}, UsageError, "listens at 0.0.0.0:80"),
         ({"listens": "LISTEN 0 5 *:80 *:*\n"}, UsageError, "listens at"),
     ],
@@ -90,7 +126,7 @@ def test_the_nodes_ask_whom_another_machine_can_ask(files: list[str], asked: str
 
 def test_chapter_01_is_left_out_for_it_switches_the_network_off(system: Settings) -> None:
     names = chain.chapters()
-    assert chain.possible(names, system) == names[1:]
+    assert chain.possible(names, system) == names[1:5]
     with pytest.raises(UsageError, match="host = system"):
         chain.possible(names[:1], system)
 

@@ -76,8 +76,16 @@ def test_a_new_start_is_a_first_try(lab: Any) -> None:
     assert not (lab.keys.folder / "attempts.json").exists()
 
 
-def test_on_this_machines_own_network_the_first_chapter_is_up(lab: Any) -> None:
+@pytest.mark.parametrize(
+    ("chapter", "there", "done"),
+    [
+        ("02", 0, ["down", "up"]),
+        ("03", 0, ["down", "up", "run 02-corosync"]),
+        ("03", 2, ["down", "restore 02-corosync"]),
+    ],
+)
+def test_on_this_machines_own_network_up_stands_for_the_first_chapter(lab: Any, chapter: str, there: int, done: list[str]) -> None:
     lab.settings = lab.settings.model_copy(update={"host": "system", "engine": "vm"})
-    lab.up = lambda: lab.done.append("up")
-    replay.reset(lab, "03", print)
-    assert lab.done == ["down", "up", "run 02-corosync"]
+    lab.up, lab.there = (lambda line: lab.done.append("up")), there
+    replay.reset(lab, chapter, print)
+    assert lab.done == done

@@ -32,12 +32,16 @@ def machine() -> Iterator[Live]:
 @pytest.fixture(scope="module")
 def live(machine: Live) -> Iterator[Live]:
     given = {"HALAB_NAME": f"{machine.name}-in", "HALAB_HOST": "system", "HALAB_ENGINE": "vm", "HALAB_ACCEL": "tcg", "HALAB_NODES": "2"}
-    there = ("env", "--unset=HALAB_INSIDE", "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
-    one = Live(given, through=(*machine.lab.host.door(), *there))
+    one = Live(given, through=(*machine.lab.host.door(), *there(given)))
     try:
         yield one
     finally:
         one.close()
+
+
+def there(given: dict[str, str]) -> tuple[str, ...]:
+    """As who comes there with these settings, and none of the other lab's."""
+    return ("env", "--unset=HALAB_INSIDE", "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
 
 
 def facts(machine: Live) -> tuple[list[str], set[str], str, str]:
@@ -71,5 +75,8 @@ def test_the_nodes_are_machines_of_its_libvirtd_and_leave_nothing(machine: Live,
     seen = json.loads(live.halab("status", "--json", timeout=PATIENCE).stdout)
     assert [(node["state"], node["ssh"]) for node in seen["nodes"]] == [("running", True)] * 2
 
-    assert (done := live.halab("down", timeout=PATIENCE)).ok, done.stderr
+    elsewhere = Live({"HALAB_NAME": live.name}, through=(*machine.lab.host.door(), *there({"HALAB_NAME": live.name})))
+    refused = elsewhere.halab("up", timeout=PATIENCE)  # in a shell that knows nothing of it
+    assert refused.status == 2 and "started with" in refused.stderr
+    assert (done := elsewhere.halab("down", timeout=PATIENCE)).ok, done.stderr
     assert facts(machine) == before and not live.settings.folder.exists()
