@@ -158,17 +158,21 @@ def test_own_machine(lab: Lab, cib: Element) -> None:
     partial=True,
     needs=("own_machine",),
     hint="the agent must reach the device from every node, with the parameters of the resource",
-    more="`fence_xvm -o status -H NAME` on that node, with its key_file: does it say ON?",
+    more="`fence_xvm -o status -H NAME` on that node, with its key_file: does it say ON? What only the fencer still has: "
+    "`stonith_admin --deregister DEVICE` there",
     read="fence_xvm(8)",
 )
 def test_status(lab: Lab) -> None:
     """From every node, the devices tell that every other node has power"""
 
+    def told(node: Node, device: stonith.Device | None, other: str) -> str:
+        return stonith.power(node, device, other) if device else "a device that is not configured would be asked"
+
     def wrong(node: Node) -> dict[str, str]:
         known = stonith.devices(pacemaker.cib(node))
         others = [other.name for other in lab if other.name != node.name]
-        asked = [(known[name], other) for other in others for name in stonith.able(node, other)]
-        return {other: said for device, other in asked if (said := stonith.power(node, device, other)) != "on"}
+        asked = [(name, other) for other in others for name in stonith.able(node, other)]
+        return {f"{name} for {other}": said for name, other in asked if (said := told(node, known.get(name), other)) != "on"}
 
     on_every_node(lab, wrong, {}, within="daemon", expected="on, for each other node", show="fence_xvm -o status -H NAME")
 

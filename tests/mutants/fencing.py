@@ -40,6 +40,11 @@ exit 0
 DELETE = "cibadmin --delete-all --force --xpath \"//primitive[@id='Fencing']\""
 
 
+def forgotten(lab: Lab, device: str) -> None:
+    """No fencer has the device any more: one keeps what its executor started and never told it to stop (stonith_admin(8))."""
+    everywhere(lab, "stonith_admin --deregister %s || true", device)
+
+
 def bystander(lab: Lab) -> Node:
     """A node that holds nothing, and on which the device's monitor does not run."""
     busy = (holder(lab).name, lab.where(fencing.NAME))
@@ -131,6 +136,18 @@ def a_key_file_that_only_one_node_has(lab: Lab) -> Iterator[None]:
     node.check_output("rm /etc/cluster/second.key")
 
 
+@mutant("07/status", DRILL)
+def a_device_of_the_past(lab: Lab) -> Iterator[None]:
+    """A device was deleted and cleaned up in one breath: one node's fencer never heard that it was stopped, and would still ask it."""
+    node = bystander(lab)
+    node.put(LIAR + "exit 0\n", "/usr/sbin/fence_liar", 0o755)
+    names = ",".join(one.name for one in lab)
+    node.check_output("stonith_admin --register Past --agent fence_liar --option pcmk_host_list=%s", names)
+    yield
+    forgotten(lab, "Past")
+    node.check_output("rm /usr/sbin/fence_liar")
+
+
 @mutant("07/agent", f"07/key 07/key_is_secret {AFTER_KEY}")
 def an_agent_on_two_nodes(lab: Lab) -> Iterator[None]:
     """fence-virt is not installed on one node: it can't fence anybody."""
@@ -202,6 +219,7 @@ def an_agent_that_lies(lab: Lab) -> Iterator[None]:
     liar = f"crm --force configure primitive Liar stonith:fence_liar params pcmk_host_list={names} op monitor interval=60s"
     with configured(lab, DELETE, liar):
         yield
+    forgotten(lab, "Liar")
     everywhere(lab, "rm /usr/sbin/fence_liar")
 
 
@@ -213,6 +231,7 @@ def an_agent_that_does_not_wait(lab: Lab) -> Iterator[None]:
     hasty = f"crm --force configure primitive Hasty stonith:fence_hasty params pcmk_host_list={names} op monitor interval=60s"
     with configured(lab, DELETE, hasty):
         yield
+    forgotten(lab, "Hasty")
     everywhere(lab, "rm /usr/sbin/fence_hasty")
 
 
