@@ -148,7 +148,7 @@ def clear(host: Host) -> None:
 def same_settings(host: Host, settings: Settings) -> None:
     recorded = host.about["settings"]
     for key, value in settings.model_dump(mode="json").items():
-        was = recorded.get(key, value)  # one that it did not know had its default
+        was = recorded.get(key, Settings.model_fields[key].default)  # one that it did not know was not set
         if key != "timeout_scale" and was != value:
             started = f"it was started with {key}={was}"
             raise UsageError(f"lab {settings.name} runs with {key}={value}", started, "halab down, then halab up")

@@ -96,7 +96,6 @@ class Lab:
         if not self.settings.machines:
             line("network")
             self.network.up()
-            self.network.heal(node.name for node in self)  # what a fault left whose process was killed
             self.keys.user  # noqa: B018  (made here once, before the threads)
         self.keys.known_hosts(self.settings.identities)
         self.each(lambda node: self._up(node, line))

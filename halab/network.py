@@ -13,13 +13,13 @@ from halab.errors import LabError, MachineLacks, UsageError
 from halab.host import Host
 
 TABLE = "halab"
-RULES = f"""
-table ip {TABLE} {{{{
-  chain postrouting {{{{
+RULES = """
+table ip %s {
+  chain postrouting {
     type nat hook postrouting priority srcnat
-    {{}} masquerade
-  }}}}
-}}}}
+    %s masquerade
+  }
+}
 """
 #: A table of its own for the faults: to forget them all is to delete it.
 FAULTS = "halab_faults"
@@ -115,7 +115,7 @@ class Network:
         if on:
             s = self.settings
             leaves = 'oifname "eth0"' if s.host == "private" else f'ip saddr {s.subnet} oifname != "{s.bridge}"'
-            rules += RULES.format(leaves)
+            rules += RULES % (TABLE, leaves)
         self.host.check_output("nft -f -", input=rules.encode())
 
     # -- faults (halab.faults) --------------------------------------------------------------------------
@@ -165,9 +165,10 @@ class Network:
         if self.settings.host == "private":  # this machine's own is its owner's to decide (halab.host_system)
             self.set_forwarding(True)
         self.set_masquerading(True)
+        self.heal(node.name for node in self.settings.identities)  # what a fault left whose process was killed
 
     def down(self) -> None:
-        self.heal(())
+        self.heal(())  # the nodes' cables are gone with them
         self.set_masquerading(False)
         if self.settings.host == "private":
             self.set_forwarding(False)

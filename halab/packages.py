@@ -1,6 +1,8 @@
 """The packages that the nodes install, served on the bridge: a folder, over HTTP.
 
-python -m halab.packages ADDRESS FOLDER
+    python -m halab.packages ADDRESS FOLDER
+
+Runs in the lab host (`halab.daemons`).
 """
 
 import socket

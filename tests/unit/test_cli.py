@@ -329,6 +329,14 @@ def test_another_timeout_scale_is_no_other_lab(about: dict) -> None:
         door.same_settings(Host(load()), load(timeout_scale=3, memory=2048))
 
 
+def test_a_setting_that_the_record_does_not_know_had_its_default(about: dict, settings: Settings) -> None:
+    del about["settings"]["host"]
+    (settings.folder / "host.json").write_text(json.dumps(about))
+    door.same_settings(Host(settings), settings)  # raises nothing
+    with pytest.raises(UsageError, match="host=private"):
+        door.same_settings(Host(settings), settings.model_copy(update={"host": "system"}))
+
+
 # -- check --------------------------------------------------------------------------------------------
 
 CHECKS = """

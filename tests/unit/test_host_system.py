@@ -72,7 +72,7 @@ def test_without_libvirts_user_for_qemu_it_is_refused(
 
 def test_a_machine_that_has_the_lab_must_have_its_nodes_and_none_of_that_name(system: Settings, machine: Callable[..., None]) -> None:
     busy = "LISTEN 0 5 0.0.0.0:80 0.0.0.0:*\n"
-    machine(uuids={system.identities[0].uuid: "web", "pacemaker01": system.identities[0].uuid}, listens=busy)
+    machine(uuids={"web": "1", "pacemaker01": system.identities[0].uuid}, listens=busy)
     host_system.admit_again(system, port=False)
     with pytest.raises(UsageError, match="port 80"):
         host_system.admit_again(system, port=True)
