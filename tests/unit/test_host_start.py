@@ -80,7 +80,7 @@ def test_a_lab_whose_image_is_gone_is_not_mended(host: Any, image: Any, monkeypa
 
 
 def test_nodes_of_this_machines_own_outlive_the_first_process_and_their_disks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    host, launched = Host(Settings(engine="vm", host="system")), []
+    host, launched = Host(Settings(engine="vm", host="system")), list[object]()
     host.folder.mkdir(parents=True)
     (host.folder / "host.json").write_text(json.dumps({"uid": ME.pw_uid, "settings": {"host": "system"}}))
     (host.folder / "disk").touch()

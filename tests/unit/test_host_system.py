@@ -134,4 +134,4 @@ def test_chapter_01_is_left_out_for_it_switches_the_network_off(system: Settings
 @pytest.mark.parametrize("given", [{"engine": "lxc"}, {"engine": "vm", "uplink": True}])
 def test_what_does_not_go_with_it_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValueError, match='host = "system"'):
-        Settings(host="system", **given)  # type: ignore[arg-type]
+        Settings(host="system", **given)

@@ -63,7 +63,7 @@ def test_what_leaves_is_translated_and_only_a_lab_host_of_our_own_is_made_to_for
         said.append(command % args + input.decode())
         return ""
 
-    host = SimpleNamespace(settings=Settings(**given), check_output=check_output, run=check_output)  # type: ignore[arg-type]
+    host = SimpleNamespace(settings=Settings(**given), check_output=check_output, run=check_output)
     network = Network(host)  # type: ignore[arg-type,unused-ignore]
     network.up()
     assert any(rule in line for line in said)
