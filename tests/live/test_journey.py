@@ -143,7 +143,7 @@ def test_a_daemon_of_the_lab_that_is_gone_is_an_error_and_no_verdict_on_the_stud
 
 
 def test_a_server_of_the_lab_that_is_gone_is_an_error_too_and_up_starts_it_again(live: Live, tmp_path: Path) -> None:
-    for server, check in {"halab[.]outside": "way_out", "http[.]server": "packages"}.items():
+    for server, check in {"halab[.]outside": "way_out", "halab[.]packages": "packages"}.items():
         assert live.lab.host.run(f"kill -KILL $(pgrep -f {server})").ok
         eventually(lambda: not live.lab.host.run(f"pgrep -f {server}").ok, within=10, what="it is gone")  # noqa: B023
         code, found = verdicts(live, tmp_path, "01")
