@@ -178,8 +178,8 @@ class Lab:
         entry = json.loads(self.host.run("ip -json neigh show to %s dev %s", address, interface).stdout or "[]")
         try:
             return arp.cards(self.host.run, interface, address)
-        finally:  # of two that answer, the client outside goes on with whom it knew
-            for known in (one["lladdr"] for one in entry if "lladdr" in one):
+        finally:  # of two that answer, the client outside goes on with whom it knew; a permanent entry no answer changes
+            for known in (one["lladdr"] for one in entry if "lladdr" in one and "PERMANENT" not in one["state"]):
                 self.host.run("ip neigh replace %s lladdr %s dev %s nud stale", address, known, interface)
 
     def status(self) -> dict:

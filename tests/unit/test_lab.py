@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,9 +101,11 @@ def test_a_question_that_fails_is_not_no(lab: Lab, monkeypatch: pytest.MonkeyPat
         lab[1].runs("apache2")
 
 
-def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("state", "put_back"), [("REACHABLE", True), ("PERMANENT", False)])
+def test_who_answers_arp_is_told_by_hardware_address(state: str, put_back: bool, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """And whom the client outside knew, it goes on with: to ask changes nothing."""
-    said = {"ip": '[{"dst": "192.168.100.100", "lladdr": "52:54:00:00:00:02", "state": ["REACHABLE"]}]', "arping": "52:54:00:9B:D5:11\n"}
+    entry = {"dst": "192.168.100.100", "lladdr": "52:54:00:00:00:02", "state": [state]}
+    said = {"ip": json.dumps([entry]), "arping": "52:54:00:9B:D5:11\n"}
     lines = []
 
     def run(host: Host, line: str, *args: object) -> Result:
@@ -114,7 +117,7 @@ def test_who_answers_arp_is_told_by_hardware_address(lab: Lab, monkeypatch: pyte
     bridge, address = lab.settings.bridge, lab.virtual_ip
     assert lines[0] == f"ip -json neigh show to {address} dev {bridge}"
     assert lines[1].endswith(f"-i {bridge} {address}")
-    assert lines[2:] == [f"ip neigh replace {address} lladdr 52:54:00:00:00:02 dev {bridge} nud stale"]
+    assert lines[2:] == [f"ip neigh replace {address} lladdr 52:54:00:00:00:02 dev {bridge} nud stale"] * put_back
 
 
 def test_a_node_that_is_asked_for_its_files_gets_them_by_path(lab: Lab) -> None:
