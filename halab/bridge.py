@@ -12,9 +12,6 @@ from halab.host import Host
 
 #: Seconds in which Open vSwitch's daemons answer, or do not run (ovs-vsctl(8), --timeout).
 PROMPT = 5
-#: A bridge without a hardware address of its own has the lowest of its ports', so another one whenever a port comes or
-#: goes, and its neighbours talk to the old one until they ask again (kernel, br_stp_recalculate_bridge_id; ip-link(8)).
-CARD = "52:54:00:9b:d5:01"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class LinuxBridge:
         self.host, self.name = host, host.settings.bridge
 
     def create(self) -> None:
-        self.host.check_output("ip link show %s >/dev/null 2>&1 || ip link add %s address %s type bridge", self.name, self.name, CARD)
+        self.host.check_output("ip link show %s >/dev/null 2>&1 || ip link add %s type bridge", self.name, self.name)
 
     def remove(self) -> None:
         self.host.run("ip link del %s", self.name)

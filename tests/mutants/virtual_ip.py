@@ -84,7 +84,7 @@ def a_stranger_answers(lab: Lab) -> Iterator[None]:
     mac, bridge = holder(lab).mac, lab.settings.bridge
     # The host itself goes on asking the right one: that the page answers must not depend on luck.
     lab.host.check_output("ip neigh replace %s lladdr %s dev %s nud permanent", lab.virtual_ip, mac, bridge)
-    # Nor on the bridge's own hardware address, which is the lowest of its ports' where it was given none.
+    # A bridge has the lowest hardware address of its ports'. A lower one would change it, and with that the host forgets whom it knew.
     lab.host.check_output("ip netns add stranger")
     lab.host.check_output("ip link add stranger address fe:ff:ff:9b:d5:99 type veth peer name other netns stranger")
     lab.host.check_output("ip -n stranger link set other name eth0 address 52:54:00:9b:d5:99")

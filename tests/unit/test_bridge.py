@@ -57,12 +57,6 @@ def test_open_vswitch_is_asked_with_a_deadline_and_safe_to_ask_twice(monkeypatch
     ]
 
 
-def test_the_kernels_bridge_has_an_address_that_does_not_depend_on_its_ports() -> None:
-    host = FakeHost()
-    LinuxBridge(host).create()
-    assert host.commands == ["ip link show ubuntu_br >/dev/null 2>&1 || ip link add ubuntu_br address 52:54:00:9b:d5:01 type bridge"]
-
-
 def test_its_ports_are_those_that_it_lists() -> None:
     assert OpenVSwitch(FakeHost(stdout="pacemaker01\npacemaker02\n")).ports({}) == {"pacemaker01", "pacemaker02"}
 
