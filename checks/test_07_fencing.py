@@ -196,10 +196,10 @@ def test_enabled(lab: Lab) -> None:
 @pytest.fixture
 def stranger(lab: Lab) -> Iterator[str]:
     """The name of a machine of this lab's libvirt that is no node."""
-    lab.hypervisor.define(STRANGER)
-    yield "stranger"
-    lab.hypervisor.destroy("stranger")
-    lab.hypervisor.undefine("stranger")
+    lab.hypervisor.define(FenceDevice(lab).stranger)
+    yield STRANGER
+    lab.hypervisor.destroy(STRANGER)
+    lab.hypervisor.undefine(STRANGER)
 
 
 @pytest.mark.check(
@@ -263,7 +263,7 @@ def test_power_only(lab: Lab, stranger: str) -> None:
     """The device's daemon is no root, and libvirt lets it look, power off and power on, nothing else"""
     may = ("look at a node", "start another machine", "define a machine", "run a shell in a node")
     want = {"it is root": False, **dict.fromkeys(may, False), "look at a node": True}
-    seen = FenceDevice(lab).powers(STRANGER, stranger)
+    seen = FenceDevice(lab).powers()
     require(seen == want, expected=describe(want), seen=seen, show="ps -o user,args -C fence_virtd; virsh -c URI …, as that user")
 
 

@@ -26,8 +26,14 @@ KEY, CONF, SOCKET, OTHER = (f"{FOLDER}/{name}" for name in ("fence_xvm.key", "fe
 #: User and group of the daemon: below the nodes' ids, and nobody's on the machine.
 USER = idmap.BASE - 1
 #: A machine of libvirt that is no node: to try what is refused. It never runs.
-STRANGER = """<domain type='lxc'><name>stranger</name><uuid>00000000-0000-4000-8000-000000000007</uuid><memory unit='MiB'>64</memory>
-<os><type>exe</type><init>/bin/true</init></os><devices><console type='pty'/></devices></domain>"""
+STRANGER = "stranger"
+MACHINE = f"""<domain type='%s'><name>{STRANGER}</name><uuid>00000000-0000-4000-8000-000000000007</uuid><memory unit='MiB'>64</memory>
+<os>%s</os><devices><console type='pty'/></devices></domain>"""
+#: By the driver of libvirt: what such a machine is and what it boots, and virsh's way to a command in a node.
+KINDS = {
+    "lxc": ("lxc", "<type>exe</type><init>/bin/true</init>", "lxc-enter-namespace --noseclabel %s /bin/true"),
+    "qemu": ("qemu", "<type>hvm</type>", """qemu-agent-command %s '{"execute": "guest-ping"}'"""),
+}
 #: The port that fence_xvm and fence_virtd agree on (fence_virt.conf(5)).
 PORT = 1229
 #: A handle is the process's id and when it started, in ticks (proc(5), field 22 of stat).
@@ -43,6 +49,16 @@ class FenceDevice:
 
     def __repr__(self) -> str:
         return f"<fence device fence_virtd: {'running' if self.running else 'not running'}>"
+
+    @property
+    def stranger(self) -> str:
+        """The XML of a machine called `STRANGER` that is no node, for this lab's libvirt."""
+        kind, boots, _ = KINDS[self._driver]
+        return MACHINE % (kind, boots)
+
+    @property
+    def _driver(self) -> str:
+        return self.lab.engine.uri.partition(":")[0]
 
     @property
     def config(self) -> str:
@@ -97,18 +113,18 @@ class FenceDevice:
         finally:
             self.start()
 
-    def powers(self, xml: str, other: str) -> dict[str, bool]:
-        """What the daemon's user may do with what the daemon is connected to: `xml` is that of the machine `other`, which is
-        no node. Raises LabError when the daemon does not run."""
+    def powers(self) -> dict[str, bool]:
+        """What the daemon's user may do with what the daemon is connected to; the `STRANGER` is defined. Raises LabError when
+        the daemon does not run."""
         uid = self.host.check_output(f"read pid ticks < {self._handle('fence_virtd')} && stat -c %u /proc/$pid").strip()
         uri = self.host.check_output("grep -o '[a-z]*[+:][^\"]*system[^\"]*' %s", CONF).strip()
         node, virsh = self.lab.nodes[0].name, f"setpriv --reuid={uid} --regid={uid} --clear-groups virsh --connect %s "
-        self.host.check_output("cat > %s && chmod 644 %s", OTHER, OTHER, input=xml.encode())
+        self.host.check_output("cat > %s && chmod 644 %s", OTHER, OTHER, input=self.stranger.encode())
         asked = {
             "look at a node": self.host.run(virsh + "domstate %s", uri, node),
-            "start another machine": self.host.run(virsh + "start %s", uri, other),
+            "start another machine": self.host.run(virsh + "start %s", uri, STRANGER),
             "define a machine": self.host.run(virsh + "define %s", uri, OTHER),
-            "run a shell in a node": self.host.run(virsh + "lxc-enter-namespace --noseclabel %s /bin/true", uri, node),
+            "run a shell in a node": self.host.run(virsh + KINDS[self._driver][2], uri, node),
         }
         return {"it is root": uid == "0", **{what: result.ok for what, result in asked.items()}}
 

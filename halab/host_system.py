@@ -8,12 +8,13 @@ import pwd
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from halab.bridge import FAULTS
 from halab.command import run_here
 from halab.daemons import DRIVERS
 from halab.engine import parse_addresses
 from halab.errors import LabError, MachineLacks, UsageError
 from halab.hypervisor import Hypervisor
-from halab.network import FAULTS, TABLE, parse_links
+from halab.network import TABLE, parse_links
 from halab.settings import Settings
 
 #: Who runs QEMU.

@@ -5,11 +5,11 @@ The commands are the source's, in today's words: `ip` for ifconfig and ovs-vsctl
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from halab.bridge import Link, bridge
+from halab.bridge import Link, Way, bridge
 from halab.engine import Place, parse_addresses
-from halab.errors import LabError, MachineLacks, UsageError
+from halab.errors import LabError, MachineLacks
 from halab.host import Host
 
 TABLE = "halab"
@@ -21,13 +21,6 @@ table ip %s {
   }
 }
 """
-#: A table of its own for the faults: to forget them all is to delete it.
-FAULTS = "halab_faults"
-FAULT_CHAINS = (
-    f"table bridge {FAULTS} {{\n"
-    + "".join(f"  chain {hook} {{ type filter hook {hook} priority 0; }}\n" for hook in ("forward", "input", "output"))
-    + "}\n"
-)
 
 
 def parse_links(text: str) -> dict[str, Link]:
@@ -36,13 +29,6 @@ def parse_links(text: str) -> dict[str, Link]:
         link["ifname"]: Link(link.get("linkinfo", {}).get("info_kind", ""), link.get("master", ""), "UP" in link["flags"])
         for link in json.loads(text)
     }
-
-
-def _drops(froms: list[str], tos: list[str]) -> Iterator[str]:
-    """The rules for one way; what goes to anybody or comes from anybody also passes the lab host's own end."""
-    match = " ".join(f"{key} {{ {', '.join(names)} }}" for key, names in (("iifname", froms), ("oifname", tos)) if names)
-    for chain in ("forward", *["input"] * (not tos), *["output"] * (not froms)):
-        yield f"add rule bridge {FAULTS} {chain} {match} drop"
 
 
 class Network:
@@ -124,22 +110,9 @@ class Network:
         """Switch the host's end of a node's cable on or off: off, the node's own interface loses its carrier."""
         self.host.check_output("ip link set %s %s", node, "up" if on else "down")
 
-    @contextmanager
-    def dropping(self, *ways: tuple[list[str], list[str]]) -> Iterator[None]:
-        """Drop what comes from one of these nodes and goes to one of those, on the bridge (nft(8), bridge family).
-
-        Nodes are named; none means anybody, the lab host too. Rules are removed by the handles that nft gave them.
-        Raises UsageError on Open vSwitch, whose packets nft does not see."""
-        if self.settings.bridge_type == "openvswitch":
-            raise UsageError("a bridge on which the lab can drop packets", "Open vSwitch's", "a lab with bridge_type = linux")
-        self.host.check_output("nft -f -", input=FAULT_CHAINS.encode())
-        rules = "\n".join(rule for froms, tos in ways for rule in _drops(froms, tos))
-        added = json.loads(self.host.check_output("nft --echo --json --handle %s", rules))["nftables"]  # all at once, or none
-        try:
-            yield
-        finally:
-            for rule in [one["add"]["rule"] for one in added]:
-                self.host.run("nft delete rule bridge %s %s handle %s", FAULTS, rule["chain"], rule["handle"])  # gone after `heal`
+    def dropping(self, *ways: Way) -> AbstractContextManager[None]:
+        """Drop what goes these ways on the bridge, while the block runs."""
+        return self.bridge.dropping(*ways)
 
     @contextmanager
     def disturbed(self, node: str, loss: float, delay: float) -> Iterator[None]:
@@ -155,7 +128,7 @@ class Network:
 
     def heal(self, nodes: Iterable[str]) -> None:
         """Undo every fault of the network; safe when there is none. Cables are plugged in with `plug`."""
-        self.host.run("nft delete table bridge %s", FAULTS)
+        self.bridge.heal()
         for node in nodes:
             self.host.run("tc qdisc del dev %s root netem", node)
 

@@ -75,29 +75,29 @@ def test_the_daemon_is_nobody_and_its_files_are_its_own(live):
 
 def test_what_the_daemons_user_may_ask_of_libvirt(live):
     lab, device = live.lab, FenceDevice(live.lab)
-    lab.hypervisor.define(STRANGER)
-    lab.hypervisor.start("stranger")  # what is refused below is possible
-    lab.hypervisor.destroy("stranger")
-    may = device.powers(STRANGER, "stranger")
-    lab.hypervisor.destroy("stranger")
-    lab.hypervisor.undefine("stranger")
+    lab.hypervisor.define(FenceDevice(lab).stranger)
+    lab.hypervisor.start(STRANGER)  # what is refused below is possible
+    lab.hypervisor.destroy(STRANGER)
+    may = device.powers()
+    lab.hypervisor.destroy(STRANGER)
+    lab.hypervisor.undefine(STRANGER)
     assert [what for what, yes in may.items() if yes] == ["look at a node"]
     direct = lab.host.run(f"setpriv --reuid={USER} --regid={USER} --clear-groups virsh --connect {lab.engine.uri} list")
     assert not direct.ok and "Permission denied" in direct.stderr
 
 
 @pytest.mark.parametrize("action", ["status", "off", "on", "reboot"])
-@pytest.mark.parametrize("machine", ["stranger", "00000000-0000-4000-8000-000000000007", "nobody"])
+@pytest.mark.parametrize("machine", [STRANGER, "00000000-0000-4000-8000-000000000007", "nobody"])
 def test_a_machine_that_is_no_node_is_refused(live, action, machine):
     lab, node = live.lab, live.lab.nodes[0]
-    lab.hypervisor.define(STRANGER)
+    lab.hypervisor.define(FenceDevice(lab).stranger)
     try:
         assert eventually(lambda: node.run("fence_xvm -o list -t 3").stdout.split()[::3], within=10) == [n.name for n in lab]
         refused = node.run("fence_xvm -o %s -H %s -t 5", action, machine)
         assert refused.status == 3 and "Permission denied" in refused.stdout + refused.stderr
-        assert lab.hypervisor.state("stranger") == "shut off"
+        assert lab.hypervisor.state(STRANGER) == "shut off"
     finally:
-        lab.hypervisor.undefine("stranger")
+        lab.hypervisor.undefine(STRANGER)
 
 
 def test_another_key_is_not_answered(live):

@@ -39,6 +39,45 @@ def test_the_checks_of_the_environment_pass_or_fail_as_on_any_bridge(live):
     assert live.halab("check", "01").status == 0
 
 
+def test_nodes_are_cut_apart_also_when_one_starts_anew_and_the_lab_host_is_not(live):
+    lab = live.lab
+    first, second = lab.nodes
+
+    def reached() -> dict[str, bool]:
+        ping = "ping -q -c 1 -W 1 %s > /dev/null"
+        return {
+            "the other": second.run(ping, first.address).ok,
+            "the lab host": second.run(ping, lab.settings.host_address).ok,
+            "from the lab host": lab.host.run(ping, second.address).ok,
+        }
+
+    def cut() -> None:
+        whole = {"the other": True, "the lab host": True, "from the lab host": True}
+        eventually(reached, whole.__eq__, within="fact")
+        with lab.network.dropping(([first.name], [second.name]), ([second.name], [first.name])):
+            eventually(reached, {**whole, "the other": False}.__eq__, within="fact")
+            second.power_off()
+            second.start()
+            second.wait_for_ssh()
+            assert not second.run("for k in 1 2 3; do ping -q -c 1 -W 1 %s && exit; done; exit 1", first.address).ok
+            assert eventually(reached, lambda seen: seen["the lab host"], within="fact")["the other"] is False
+        eventually(reached, whole.__eq__, within="fact")
+
+    live.within(cut)
+
+
+def test_a_pulled_cable_leads_nowhere(live):
+    lab = live.lab
+    second = lab.nodes[1]
+
+    def pulled() -> None:
+        with lab.network.dropping(([second.name], []), ([], [second.name])):
+            eventually(lambda: not lab.host.run("ping -q -c 1 -W 1 %s > /dev/null", second.address).ok, within="fact")
+        eventually(lambda: second.answers, within="fact")
+
+    live.within(pulled)
+
+
 def test_up_mends_a_switch_that_died(live):
     live.within(lambda: live.lab.host.check_output("kill -KILL $(cat /run/openvswitch/ovs-vswitchd.pid)"))
     live.within(lambda: eventually(lambda: not live.lab.host.run("ovs-appctl --timeout=1 version").ok, within=10))

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from halab import settings as module
-from halab.bridge import Link, LinuxBridge, OpenVSwitch, bridge
+from halab.bridge import Link, LinuxBridge, OpenVSwitch, Way, bridge
 from halab.command import Result
 from halab.errors import LabError
 from halab.host import Host
@@ -17,13 +18,15 @@ class FakeHost:
         self.settings = load(bridge="openvswitch")
         self.result = Result("host", "", status, stdout, stderr)
         self.commands: list[str] = []
+        self.said = ""
 
-    def run(self, command: str, *args: object) -> Result:
+    def run(self, command: str, *args: object, input: bytes = b"") -> Result:
         self.commands.append(command % args)
+        self.said += f"{input.decode()}\n"
         return self.result
 
-    def check_output(self, command: str, *args: object) -> str:
-        return self.run(command, *args).check(LabError)
+    def check_output(self, command: str, *args: object, input: bytes = b"") -> str:
+        return self.run(command, *args, input=input).check(LabError)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,39 @@ def test_its_ports_are_those_that_it_lists() -> None:
 def test_without_such_a_bridge_there_are_no_ports() -> None:
     switch = OpenVSwitch(FakeHost(status=2))
     assert (switch.is_one({"ubuntu_br": Link("bridge", "", True)}), switch.ports({})) == (False, set())
+
+
+FLOW = re.compile(r"cookie=(0x68616c61[0-9a-f]{8}),priority=([0-9]+),(.+),actions=drop")
+FIRST, SECOND, THIRD = (f"52:54:00:9b:d5:{last}" for last in (11, 12, 13))
+
+
+@pytest.mark.parametrize(
+    ("way", "matches"),
+    [
+        ((["pacemaker01"], ["pacemaker02", "pacemaker03"]), [f"dl_src={FIRST},dl_dst={SECOND}", f"dl_src={FIRST},dl_dst={THIRD}"]),
+        ((["pacemaker02"], []), [f"dl_src={SECOND}"]),
+        (([], ["pacemaker02"]), [f"dl_dst={SECOND}"]),
+    ],
+)
+def test_open_vswitch_drops_by_the_cards_of_the_nodes(way: Way, matches: list[str]) -> None:
+    host = FakeHost()
+    with OpenVSwitch(host).dropping(way):
+        flows = [FLOW.fullmatch(line) for line in host.said.split()]
+        assert host.commands == ["ovs-ofctl --timeout=5 --bundle add-flows ubuntu_br -"]  # all at once, or none
+    assert [flow and flow[3] for flow in flows] == matches
+    ((cookie, priority),) = {(flow[1], int(flow[2])) for flow in flows if flow}
+    assert 0 < priority < 2**16
+    assert host.commands[1:] == [f"ovs-ofctl --timeout=5 del-flows ubuntu_br cookie={cookie}/-1"]
+
+
+def test_each_fault_of_open_vswitch_has_flows_of_its_own_and_heal_ends_all() -> None:
+    host = FakeHost()
+    switch, way = OpenVSwitch(host), (["pacemaker01"], ["pacemaker02"])
+    with switch.dropping(way), switch.dropping(way):
+        outer, inner = (FLOW.fullmatch(line) for line in host.said.split())
+    assert outer and inner and outer[1] != inner[1]
+    switch.heal()
+    assert host.commands[-1] == "ovs-ofctl --timeout=5 del-flows ubuntu_br cookie=0x68616c6100000000/0xffffffff00000000"
 
 
 def test_daemons_that_do_not_run_are_the_labs_fault() -> None:

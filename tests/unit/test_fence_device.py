@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from halab.command import Result, quote
-from halab.fence_device import CONF, KEY, SOCKET, USER, FenceDevice
+from halab.fence_device import CONF, KEY, OTHER, SOCKET, STRANGER, USER, FenceDevice
 from halab.settings import Settings
 
 
@@ -66,3 +66,21 @@ def test_ended_by_the_handle(device: FenceDevice) -> None:
     assert any(c.startswith("read pid ticks < /run/halab/fence/fence_virtd.pid") and c.endswith("kill -KILL $pid") for c in host.commands)
     assert not device.running
     assert repr(device) == "<fence device fence_virtd: not running>"
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "way_in"),
+    [
+        ("lxc:///system", "lxc", "lxc-enter-namespace --noseclabel pacemaker01"),
+        ("qemu:///system", "qemu", "qemu-agent-command pacemaker01"),
+    ],
+)
+def test_the_stranger_and_the_way_into_a_node_are_those_of_the_labs_libvirt(device: FenceDevice, uri: str, kind: str, way_in: str) -> None:
+    device.lab.engine.uri = uri
+    device.lab.nodes = (SimpleNamespace(name="pacemaker01"),)  # type: ignore[assignment]
+    assert device.stranger.startswith(f"<domain type='{kind}'><name>{STRANGER}</name>")
+    device.start(b"secret")
+    device.powers()
+    host: Any = device.host
+    assert sum(way_in in command for command in host.commands) == 1
+    assert host.files[OTHER] == device.stranger.encode()
