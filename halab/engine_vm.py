@@ -22,6 +22,7 @@ from halab.image import Image
 from halab.image_vm import MachineImage
 from halab.settings import Identity
 from halab.template import render
+from halab.wait import seconds
 
 #: The kernel's command line: the screen and the serial console both show what it says, and the last named is
 #: /dev/console (the kernel's admin guide, "serial-console"). Its cures for leaks between users of one processor
@@ -30,6 +31,8 @@ CMDLINE = "root=/dev/vda rw console=tty0 console=ttyS0 net.ifnames=0 quiet mitig
 MACHINES = {"x86_64": "q35", "aarch64": "virt"}
 #: Seconds in which a guest agent that lives answers.
 PROMPT = 5
+#: Seconds that a look at all machines waits for their agents; an answer that comes later belongs to no look.
+LOOK = 1
 
 
 class Vm:
@@ -117,7 +120,7 @@ class Vm:
         return addresses(self.hypervisor, node.name)
 
     def lookout(self, names: list[str], address: object, every: float) -> list[str]:
-        return [sys.executable, "-m", "halab.lookout_vm", str(every), str(address), *names]
+        return [sys.executable, "-m", "halab.lookout_vm", str(every), str(seconds(LOOK)), str(address), *names]
 
     def runs(self, node: Identity, program: str) -> bool | None:
         if self.state(node) in ("shut off", "absent"):

@@ -11,8 +11,9 @@ from halab.repair import APACHE, BEFORE, CIB, CONF, FULL, WRITTEN, mended, write
 if TYPE_CHECKING:
     from halab.node import Node
 #: A copy of a folder in a file system of its own, with a little room, put over it and filled to the last block.
+#: (Moved there it cannot be: where systemd is the machine's own, all is shared, mount(8), "The move operation".)
 FILL = """set -e; dir=%s; size=$(du -sk $dir | cut -f1); tmp=$(mktemp -d)
-mount -t tmpfs -o size=$((size + 512))k %s $tmp; cp -a $dir/. $tmp; mount --move $tmp $dir; rmdir $tmp
+mount -t tmpfs -o size=$((size + 512))k %s $tmp; cp -a $dir/. $tmp; mount --bind $tmp $dir; umount $tmp; rmdir $tmp
 dd if=/dev/zero of=$dir/full bs=4k status=none || true"""
 
 

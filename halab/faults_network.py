@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from halab import pacemaker
 from halab.errors import MachineLacks, UsageError
 from halab.faults_admin import ask
-from halab.lab import Lab
+from halab.lab import Lab, Sight
 from halab.repair import mended, remove_address
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def address_removed(node: Node) -> Iterator[None]:
             remove_address(node)
             yield
     finally:
-        if node.lab.holder() is None and pacemaker.idle(node):
+        if set(node.lab.holders().values()) == {Sight.NOT_HELD} and pacemaker.idle(node):
             ask(node.lab, "crm_resource --refresh --resource ClusterIP")
 
 

@@ -1,8 +1,8 @@
 """Who holds an address, on virtual machines: asks their guest agents again and again, and tells as `halab.lookout` does.
 
-    python -m halab.lookout_vm SECONDS ADDRESS NODE…
+    python -m halab.lookout_vm SECONDS PATIENCE ADDRESS NODE…
 
-Runs as root in the lab host, and ends when its stdin does. A machine whose agent is slower than `PATIENCE`
+Runs as root in the lab host, and ends when its stdin does. A machine whose agent is slower than PATIENCE seconds
 holds up no other: it is unknown until it answers. An answer is as old as the look that it came with.
 """
 
@@ -16,8 +16,6 @@ from halab.engine_vm import Vm, addresses
 from halab.errors import HalabError
 from halab.hypervisor import Hypervisor
 
-#: Seconds that a look waits for the agents; an answer that comes later belongs to no look.
-PATIENCE = 1.0
 #: A look starts a program in each machine. Where that is emulated, it takes a good part of a second of all that the machine can
 #: do; so it is let alone after one that takes longer than the looks are apart, for this many times what it took.
 REST = 2
@@ -42,25 +40,24 @@ class Looks:
         self._under_way: dict[str, Future[bool | None]] = {}
         self._pool = ThreadPoolExecutor(len(names))
 
-    def now(self, patience: float = PATIENCE) -> dict[str, bool | None]:
+    def now(self, patience: float) -> dict[str, bool | None]:
         start = time.monotonic()
+        self._under_way = {name: future for name, future in self._under_way.items() if not future.done()}
         fresh = [name for name in self.names if name not in self._under_way]
         for name in fresh:
             self._under_way[name] = self._pool.submit(look, self._hypervisors[name], name, self.address)
         done, late = wait([self._under_way[name] for name in fresh], patience)
         if not late:  # one that hangs says nothing of how long it takes
             self.took = time.monotonic() - start
-        seen = {name: self._under_way[name].result() if name in fresh and self._under_way[name] in done else None for name in self.names}
-        self._under_way = {name: future for name, future in self._under_way.items() if not future.done()}
-        return seen
+        return {name: self._under_way[name].result() if name in fresh and self._under_way[name] in done else None for name in self.names}
 
 
 def main() -> None:
-    every, address, names = float(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    every, patience, address, names = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4:]
     looks = Looks(names, address)
     while True:
         at = time.monotonic()
-        print(json.dumps({"at": at, "seen": looks.now()}), flush=True)
+        print(json.dumps({"at": at, "seen": looks.now(patience)}), flush=True)
         rest = REST * looks.took if looks.took > every else 0.0
         if select.select([sys.stdin], [], [], max(at + every - time.monotonic(), rest))[0]:
             return

@@ -213,3 +213,10 @@ def test_an_agent_that_does_not_answer_is_unknown(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(agent.libvirt_qemu, "qemuAgentCommand", silent)
     assert agent.run(Domain(), "true", timeout=1) is None
+
+
+@pytest.mark.parametrize(("scale", "patience"), [("1", "1.0"), ("5", "5.0")])
+def test_a_look_waits_longer_for_agents_that_are_slow(monkeypatch: pytest.MonkeyPatch, scale: str, patience: str) -> None:
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", scale)
+    argv = vm(FakeHost(load(engine="vm"))).lookout(["pacemaker01"], "192.168.100.100", 0.1)
+    assert argv[2:] == ["halab.lookout_vm", "0.1", patience, "192.168.100.100", "pacemaker01"]

@@ -6,6 +6,7 @@ import pytest
 
 from halab.accel import SLOWNESS
 from halab.engine import Place
+from halab.fence_device import KINDS, STRANGER, FenceDevice
 from halab.lab import Sight
 from halab.settings import load
 from tests.live.livelab import Live, labs
@@ -82,6 +83,21 @@ def test_qemu_is_nobody_on_the_machine_and_its_screen_is_for_the_lab_host_alone(
     assert (qemu.uids().real, qemu.gids().real) == (1_000_000, 1_000_000)
     screens = live.within(lambda: live.lab.host.check_output("ss -Hltn 'sport >= :5900 and sport < :6000'").splitlines())
     assert [line.split()[3] for line in screens] == ["127.0.0.1:5900"]
+
+
+def test_the_fence_device_may_look_at_a_machine_and_run_nothing_in_it(live):
+    def powers() -> tuple[bool, list[str]]:
+        lab, device = live.lab, FenceDevice(live.lab)
+        lab.hypervisor.define(device.stranger)
+        try:
+            device.start(b"secret")
+            possible = lab.host.run("virsh " + KINDS["qemu"][2], lab.node(1).name).ok  # what the device is refused
+            return possible, [what for what, yes in device.powers().items() if yes]
+        finally:
+            device.remove()
+            lab.hypervisor.undefine(STRANGER)
+
+    assert live.within(powers) == (True, ["look at a node"])
 
 
 def test_a_reboot_comes_back_as_the_same_machine(live):
