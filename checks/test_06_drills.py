@@ -37,7 +37,9 @@ def _slow(lab: Lab) -> float:
 
 
 def _bound(lab: Lab, cut: Injected) -> float:
-    return min(cut.detection + cut.start + SLACK * _slow(lab), CEILING * _slow(lab))
+    """The ceiling is for a machine of ordinary speed: on one that is declared slow the starts alone may take as long."""
+    follows = cut.detection + cut.start + SLACK * _slow(lab)
+    return min(follows, CEILING) if _slow(lab) == 1 else follows
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +160,9 @@ def test_pause_forgiven(lab: Lab) -> None:
 def test_power_cut(lab: Lab, cuts: list[Injected]) -> None:
     """The power of the serving node fails, and the page is back in time"""
     best, slow = min(cuts, key=lambda cut: cut.gap - _bound(lab, cut)), _slow(lab)
+    ceiling = f", {CEILING:g} s at most" if slow == 1 else ""
     require(best.gap <= _bound(lab, best),
-            expected=f"a page from another node within token + consensus + the starts + {SLACK * slow:g} s, {CEILING * slow:g} s at most",
+            expected=f"a page from another node within token + consensus + the starts + {SLACK * slow:g} s{ceiling}",
             seen=f"{_gap(lab, best.gap)}; token + consensus are {best.detection:.1f} s", show="halab drill power-cut")  # fmt: skip
 
 
