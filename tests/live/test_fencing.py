@@ -75,7 +75,7 @@ def test_the_daemon_is_nobody_and_its_files_are_its_own(live):
 
 def test_what_the_daemons_user_may_ask_of_libvirt(live):
     lab, device = live.lab, FenceDevice(live.lab)
-    lab.hypervisor.define(FenceDevice(lab).stranger)
+    lab.hypervisor.define(device.stranger)
     lab.hypervisor.start(STRANGER)  # what is refused below is possible
     lab.hypervisor.destroy(STRANGER)
     may = device.powers()
