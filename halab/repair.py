@@ -88,8 +88,8 @@ def not_well(node: Node) -> str:
     units = node.run("systemctl is-active corosync pacemaker").stdout.split()
     if units != ["active", "active"]:
         return f"corosync is {units[0]}, pacemaker is {units[1]}"
-    missing = [name for name in DAEMONS if not node.run("pidof -s %s", name).ok]
-    if missing:
+    look = "for name in %s; do pidof -s $name > /dev/null || echo $name; done"
+    if missing := node.run(look % " ".join(DAEMONS)).stdout.split():
         return f"without {', '.join(missing)}"
     try:
         return "" if pacemaker.status(node).dc else "no DC"

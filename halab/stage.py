@@ -15,7 +15,7 @@ from halab.expect import attempt, describe
 from halab.lab import Lab, Sight, current
 from halab.node import Node
 from halab.probe import ask
-from halab.wait import eventually
+from halab.wait import eventually, seconds
 
 
 class NotThere(StudentError):
@@ -23,10 +23,12 @@ class NotThere(StudentError):
 
 
 def begin(chapter: str, name: str | None = None, *, engine: str | None = None, nodes: int | None = None) -> Lab:
-    """The lab (`halab.lab`), after a look that it is where this chapter begins; a lab that is further on is told.
+    """The lab (`halab.lab`), after a look that it is where this chapter begins; a lab that is further on is told, and a slow one.
 
     Raises NotThere with the way there."""
     lab, this = current(name, engine=engine, nodes=nodes), int(chapter.split("-")[0])
+    if lab.settings.engine == "vm" and seconds(1) > 1:
+        print("These machines are emulated, and slow: what the text tells in seconds takes several times as long here.")
     for number, (what, look) in enumerate(STAGES[: this - 1], 1):
         try:
             eventually(lambda: look(lab), lambda wrong: not wrong, within=3)  # noqa: B023  (called at once)

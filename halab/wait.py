@@ -32,6 +32,10 @@ WAITS = {
     "http": 20.0,
 }
 
+#: A look is work for the node that is asked, and takes it from what is waited for: the node is let alone for as long as the look
+#: took, up to these seconds (times HALAB_TIMEOUT_SCALE), because one that does not answer has no work with it.
+REST = 0.3
+
 #: How much of a named wait a check waits: it looks at what stands already, and whoever left something out waits for the answer.
 IMPATIENCE = 0.4
 
@@ -52,13 +56,15 @@ def eventually(
 ) -> T:
     """Look until `until(value)` is true and return that value.
 
-    `look` is called at least once; exceptions named in `retry` count as "not yet".
+    `look` is called at least once, and again `every` seconds after it ended, or later when it takes long (`REST`);
+    exceptions named in `retry` count as "not yet".
     Raises DeadlinePassed with the last value (or exception) seen.
     """
     limit = seconds(within)
     deadline = time.monotonic() + limit
     while True:
         last: object
+        begun = time.monotonic()
         try:
             value = look()
             if until(value):
@@ -66,9 +72,10 @@ def eventually(
             last = value
         except retry as error:
             last = error
-        if time.monotonic() + every > deadline:
+        now = time.monotonic()
+        if now + every > deadline:
             raise DeadlinePassed(f"{what} within {limit:g} s", last.in_short if isinstance(last, HalabError) else last)
-        Event().wait(every)
+        Event().wait(max(every, min(now - begun, seconds(REST), deadline - now)))
 
 
 def stays(look: Callable[[], T], holds: Callable[[T], object] = bool, *, samples: int = 3, every: float = 0.3) -> T:

@@ -41,6 +41,17 @@ def test_a_chapter_looks_at_what_those_before_it_left_and_at_its_own(
         )
 
 
+@pytest.mark.parametrize(("engine", "scale", "told"), [("vm", "5", True), ("vm", "1", False), ("lxc", "5", False)])
+@pytest.mark.usefixtures("looked")
+def test_emulated_machines_are_told_where_a_chapter_begins(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, capsys: pytest.CaptureFixture[str], engine: str, scale: str, told: bool
+) -> None:
+    monkeypatch.setattr(stage, "current", lambda *_, **__: Lab(settings.model_copy(update={"engine": engine})))
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", scale)
+    stage.begin("03-pacemaker")
+    assert ("emulated" in capsys.readouterr().out) is told
+
+
 def test_what_is_missing_is_said_with_the_way_there(looked: list[int]) -> None:
     with pytest.raises(NotThere) as caught:
         stage.begin("05-apache")

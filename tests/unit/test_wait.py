@@ -63,6 +63,51 @@ def test_eventually_carries_the_last_exception() -> None:
     assert str(caught.value.seen) == "refused"
 
 
+class Clock:
+    """A clock that goes on when somebody works or rests."""
+
+    def __init__(self) -> None:
+        self.now, self.rests = 0.0, list[float]()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, length: float) -> None:
+        self.rests.append(round(length, 6))
+        self.now += length
+
+
+@pytest.mark.parametrize(("took", "scale", "rest"), [(0.01, "1", 0.1), (0.2, "1", 0.2), (9, "1", 0.3), (1.2, "5", 1.2), (9, "5", 1.5)])
+def test_a_node_is_let_alone_for_as_long_as_a_look_took(monkeypatch: pytest.MonkeyPatch, took: float, scale: str, rest: float) -> None:
+    clock = Clock()
+    monkeypatch.setattr("halab.wait.time", clock)
+    monkeypatch.setattr("halab.wait.Event", lambda: clock)
+    monkeypatch.setenv("HALAB_TIMEOUT_SCALE", scale)
+    looks = iter([False, False, True])
+
+    def look() -> bool:
+        clock.now += took
+        return next(looks)
+
+    assert eventually(look, within=30)
+    assert clock.rests == [rest, rest]
+
+
+def test_a_rest_ends_at_the_deadline_with_a_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("halab.wait.time", clock)
+    monkeypatch.setattr("halab.wait.Event", lambda: clock)
+    seen: list[float] = []
+
+    def look() -> None:
+        seen.append(clock.now)
+        clock.now += 0.25
+
+    with pytest.raises(DeadlinePassed):
+        eventually(look, within=0.9)
+    assert seen == [0.0, 0.5, 0.9]
+
+
 def test_stays_looks_as_often_as_asked_while_the_state_holds() -> None:
     seen: list[int] = []
 
