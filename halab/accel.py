@@ -23,6 +23,9 @@ MARK = "Unable to mount root fs"
 PATIENCE = 10
 #: By how much an emulated machine is slower than the deadlines of `halab.wait` expect.
 SLOWNESS = {"kvm": 1.0, "tcg": 5.0}
+#: MiB for the translated code of an emulated machine. Where it is full, QEMU throws all of it away and translates anew: one boot
+#: fills 117 of it, and with 128 a node of a cluster began anew every 18 s (`info jit` of QEMU's monitor).
+TRANSLATED = 512
 
 
 @dataclass(frozen=True)

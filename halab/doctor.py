@@ -29,8 +29,8 @@ DRIVERS = {"ssh": "", "lxc": "lxc", "vm": "qemu"}
 TALK = ("ip", "arping", "unshare", "nsenter", "setpriv", "ssh", "mount")
 OVS = {"ovs-vsctl": "openvswitch-switch", "ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-common"}
 UPLINK = {"slirp4netns": "slirp4netns"}
-#: What QEMU itself takes for each machine besides the machine's memory, MiB: translated code, devices, screen.
-OVERHEAD = 256
+#: What QEMU itself takes for each machine besides the machine's memory and the code that it translates, MiB: devices, screen.
+OVERHEAD = 128
 #: MiB free for the image and the nodes' writes; MiB of memory for three nodes and the notebooks.
 DISK, MEMORY = 2048, 2048
 
@@ -102,9 +102,19 @@ def _machines(settings: Settings) -> Iterator[Finding]:
         return
     tun = Path("/dev/net/tun")
     yield Finding(str(tun), tun.exists(), "there" if tun.exists() else "not there", "modprobe tun")
-    need, free = settings.nodes * (settings.memory + OVERHEAD), psutil.virtual_memory().available >> 20
+    each = settings.memory + OVERHEAD + (accel.TRANSLATED if _emulated(settings) else 0)
+    need, free = settings.nodes * each, psutil.virtual_memory().available >> 20
     fix = "fewer nodes, a smaller HALAB_MEMORY, or engine = lxc"
     yield Finding(f"{need} MiB of memory for {settings.nodes} machines", free >= need, f"{free} MiB", fix)
+
+
+def _emulated(settings: Settings) -> bool:
+    """Must machines be emulated? As long as nobody has seen that KVM works here: yes."""
+    if settings.accel != "auto":
+        return settings.accel == "tcg"
+    image = Image(settings)
+    known = accel.remembered(settings, MachineImage(image).folder / "vmlinuz") if image.built else None
+    return known is None or known.accel == "tcg"
 
 
 def _module(name: str) -> bool:

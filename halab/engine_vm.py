@@ -63,7 +63,7 @@ class Vm:
         about, arch = self.host.about, platform.machine()
         return render(
             "vm.xml.j2", node=node, settings=self.host.settings, accel=about["accel"], image=about["machine_image"], arch=arch,
-            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE, user=self.user,
+            machine=MACHINES[arch], disk=self.disk(node), cmdline=CMDLINE, user=self.user, translated=accel.TRANSLATED,
         )  # fmt: skip
 
     def disk(self, node: Identity) -> dict[str, str]:

@@ -498,7 +498,21 @@ def test_doctor_refuses_more_machines_than_memory_with_the_way_out(monkeypatch: 
     (finding,) = [f for f in doctor.examine(load(engine="vm", memory=1024)) if "for 3 machines" in f.what]
     assert (finding.ok, finding.seen) == (False, "3000 MiB")
     assert "HALAB_MEMORY" in finding.fix
-    assert all(f.ok for f in doctor.examine(load(engine="vm", memory=512)) if "for 3 machines" in f.what)
+    assert all(f.ok for f in doctor.examine(load(engine="vm", memory=512, accel="kvm")) if "for 3 machines" in f.what)
+
+
+@pytest.mark.parametrize(("known", "translated"), [("kvm", False), ("tcg", True), (None, True)])
+def test_doctor_counts_the_translated_code_unless_kvm_is_known_to_work(
+    monkeypatch: pytest.MonkeyPatch, known: str | None, translated: bool
+) -> None:
+    from halab import accel, doctor
+    from halab.settings import load
+
+    monkeypatch.setattr(doctor.Image, "built", True)
+    monkeypatch.setattr(doctor, "MachineImage", lambda image: SimpleNamespace(folder=Path("/cache"), built=False))
+    monkeypatch.setattr(accel, "remembered", lambda *_: known and accel.Answer(known, "seen"))
+    (told,) = [f.what for f in doctor.examine(load(engine="vm", memory=1024)) if "for 3 machines" in f.what]
+    assert told == f"{3 * (1024 + doctor.OVERHEAD + translated * accel.TRANSLATED)} MiB of memory for 3 machines"
 
 
 def test_doctor_names_what_the_lab_needs_and_no_more() -> None:
