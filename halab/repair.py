@@ -88,8 +88,9 @@ def not_well(node: Node) -> str:
     units = node.run("systemctl is-active corosync pacemaker").stdout.split()
     if units != ["active", "active"]:
         return f"corosync is {units[0]}, pacemaker is {units[1]}"
-    look = "for name in %s; do pidof -s $name > /dev/null || echo $name; done"
-    if missing := node.run(look % " ".join(DAEMONS)).stdout.split():
+    look = f"for name in {' '.join(DAEMONS)}; do pidof -s $name > /dev/null && echo $name; done"
+    there = node.run(look).stdout.split()  # a look that fails has seen none
+    if missing := [name for name in DAEMONS if name not in there]:
         return f"without {', '.join(missing)}"
     try:
         return "" if pacemaker.status(node).dc else "no DC"

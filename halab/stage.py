@@ -28,7 +28,7 @@ def begin(chapter: str, name: str | None = None, *, engine: str | None = None, n
     Raises NotThere with the way there."""
     lab, this = current(name, engine=engine, nodes=nodes), int(chapter.split("-")[0])
     if lab.settings.engine == "vm" and seconds(1) > 1:
-        print("These machines are emulated, and slow: what the text tells in seconds takes several times as long here.")
+        print("These machines are slow, as emulated ones are: what the text tells in seconds takes several times as long here.")
     for number, (what, look) in enumerate(STAGES[: this - 1], 1):
         try:
             eventually(lambda: look(lab), lambda wrong: not wrong, within=3)  # noqa: B023  (called at once)
