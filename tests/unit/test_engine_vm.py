@@ -57,6 +57,7 @@ def test_the_domain_is_of_the_accelerator_that_works(accel: str, kind: str, cpu:
     root = domain(accel)
     assert (root.get("type"), attributes(root, "cpu")["mode"]) == (kind, cpu)
     assert root.findtext("features/tcg/tb-cache") == (str(TRANSLATED) if accel == "tcg" else None)
+    assert ("norandmaps" in (root.findtext("os/cmdline") or "").split()) == (accel == "tcg")
 
 
 def test_the_domain_keeps_what_the_handbooks_taught() -> None:
