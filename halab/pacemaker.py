@@ -85,9 +85,11 @@ def status(node: Node) -> Status:
         raise StudentError(f"pacemaker runs on {node.name}", seen, "systemctl status pacemaker") from None
 
 
-def controller(node: Node) -> str:
-    """The state of the DC's controller (crmadmin(8)), as this node sees it: S_IDLE, S_TRANSITION_ENGINE, …; "" without a DC."""
-    answer = node.run("crmadmin --output-as=xml --status %s", status(node).dc or "", timeout=20).stdout
+def controller(node: Node, seen: Status | None = None) -> str:
+    """The state of the DC's controller (crmadmin(8)), as this node sees it: S_IDLE, S_TRANSITION_ENGINE, …; "" without a DC.
+
+    `seen`: the cluster as this node has just told it, which names the DC; it is asked again without it."""
+    answer = node.run("crmadmin --output-as=xml --status %s", (seen or status(node)).dc or "", timeout=20).stdout
     found = result(answer).find("crmd")
     return found.get("state", "") if found is not None else ""
 

@@ -85,17 +85,22 @@ def _stays_down(text: str) -> bool:
 
 def not_well(node: Node) -> str:
     """What is wrong with the cluster's daemons on a node; empty when nothing is."""
-    units = node.run("systemctl is-active corosync pacemaker").stdout.split()
-    if units != ["active", "active"]:
-        return f"corosync is {units[0]}, pacemaker is {units[1]}"
-    look = f"for name in {' '.join(DAEMONS)}; do pidof -s $name > /dev/null && echo $name; done"
-    there = node.run(look).stdout.split()  # a look that fails has seen none
-    if missing := [name for name in DAEMONS if name not in there]:
-        return f"without {', '.join(missing)}"
+    if text := without(node):
+        return text
     try:
         return "" if pacemaker.status(node).dc else "no DC"
     except StudentError as error:
         return str(error.seen)
+
+
+def without(node: Node) -> str:
+    """Which of the cluster's daemons a node lacks; empty when all run."""
+    look = f"systemctl is-active corosync pacemaker; for name in {' '.join(DAEMONS)}; do pidof -s $name > /dev/null && echo $name; done"
+    units, there = (seen := node.run(look).stdout.split())[:2], seen[2:]  # a look that fails has seen none
+    if units != ["active", "active"]:
+        return "corosync is {}, pacemaker is {}".format(*units) if len(units) == 2 else "systemd does not answer"
+    missing = [name for name in DAEMONS if name not in there]
+    return f"without {', '.join(missing)}" if missing else ""
 
 
 def restart(node: Node) -> None:
