@@ -121,6 +121,18 @@ def test_a_device_out_of_reach_and_back(live):
     again(lab)
 
 
+def test_a_node_that_is_fenced_is_not_asked_to_end(live):
+    """libvirt asks a container's processes first; where the power is cut, none hears of it."""
+    lab, (one, two) = live.lab, live.lab.nodes
+    run, told = domain(lab)[two.name], "/var/tmp/told"
+    two.check_output(f"rm -f {told}; systemd-run --quiet --unit=witness sh -c 'trap \"date >{told}\" TERM; while :; do sleep 0.1; done'")
+    eventually(lambda: two.run("systemctl is-active witness").ok, within="daemon", what="a witness runs")
+
+    one.check_output("stonith_admin --reboot %s", two.name)
+    again(lab)
+    assert domain(lab)[two.name] != run and not two.run(f"test -e {told}").ok
+
+
 def test_one_of_two_wins_the_duel_and_the_other_waits_for_it(live):
     lab, (one, two) = live.lab, live.lab.nodes
     one.check_output("crm resource param Fencing set pcmk_delay_base %s", f"{one.name}:5s")
