@@ -35,6 +35,7 @@ def made(live: Live) -> None:
     node.define()
     node.start()
     node.wait_for_ssh()
+    node.run("systemctl is-system-running --wait", timeout=PATIENCE)  # its agent and its watchdog come after SSH
 
 
 def test_it_is_who_its_identity_disk_says(live):
