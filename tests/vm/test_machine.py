@@ -9,6 +9,7 @@ from halab.engine import Place
 from halab.fence_device import KINDS, STRANGER, FenceDevice
 from halab.lab import Sight
 from halab.settings import load
+from halab.wait import eventually
 from tests.live.livelab import Live, labs
 
 #: Seconds after which a step of these tests counts as hanging, on the busiest machine.
@@ -35,7 +36,8 @@ def made(live: Live) -> None:
     node.define()
     node.start()
     node.wait_for_ssh()
-    node.run("systemctl is-system-running --wait", timeout=PATIENCE)  # its agent and its watchdog come after SSH
+    node.run("systemctl is-system-running --wait", timeout=PATIENCE)  # its watchdog comes after SSH,
+    eventually(lambda: node.seen_addresses, within="daemon", what="the guest agent answers")  # and its agent with its device
 
 
 def test_it_is_who_its_identity_disk_says(live):
