@@ -14,7 +14,7 @@ from halab import corosync, pacemaker
 from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
 from halab.lab import Sight
 from halab.probe import ask
-from halab.repair import CORES, not_well, nurse, remove_address, restart, revive, unwritten, without, write_again
+from halab.repair import CORES, asked, not_well, nurse, remove_address, restart, revive, unwritten, write_again
 from halab.wait import eventually, seconds, stays
 
 if TYPE_CHECKING:
@@ -126,14 +126,10 @@ def _wrong(node: Node) -> str:
         return node.state
     if (seen := corosync.joined(node)) != [other.number for other in node.lab]:
         return f"sees members {seen}"
-    if text := without(node):
-        return text
     try:
-        status = pacemaker.status(node)
+        status = asked(node)
     except StudentError as error:
         return str(error.seen)
-    if not status.dc:
-        return "no DC"
     if status.ready != names:
         return f"sees ready {', '.join(status.ready) or 'nobody'}"
     if (state := pacemaker.controller(node, status)) != "S_IDLE":

@@ -85,12 +85,22 @@ def _stays_down(text: str) -> bool:
 
 def not_well(node: Node) -> str:
     """What is wrong with the cluster's daemons on a node; empty when nothing is."""
-    if text := without(node):
-        return text
     try:
-        return "" if pacemaker.status(node).dc else "no DC"
+        asked(node)
     except StudentError as error:
         return str(error.seen)
+    return ""
+
+
+def asked(node: Node) -> pacemaker.Status:
+    """The cluster as a node tells it whose daemons all run. Raises StudentError with what is wrong with them."""
+    wanted, look = f"the cluster's daemons run on {node.name}, with a DC", "systemctl status corosync pacemaker"
+    if text := without(node):
+        raise StudentError(wanted, text, look)
+    status = pacemaker.status(node)
+    if not status.dc:
+        raise StudentError(wanted, "no DC", look)
+    return status
 
 
 def without(node: Node) -> str:
