@@ -26,7 +26,7 @@ test-lab:
 	$(PY) -m pytest tests/live tests/browser $(addprefix --ignore=,$(CHAPTERS) tests/live/test_machine.py)
 
 test-vm: ## the chapters on emulated machines get the same verdicts as on containers (long: every instruction is emulated)
-	@HALAB_ENGINE=vm sh .ci/setup
+	@HALAB_ENGINE=vm HALAB_BRIDGE=openvswitch sh .ci/setup
 	$(PY) -m pytest tests/vm
 
 check: ## grade the lab as it is now

@@ -2,7 +2,8 @@
 
 `/dev/kvm` proves nothing: in a virtual machine its calls may answer, and guests hang or QEMU gives up.
 So the lab's own kernel is booted for a moment, without a disk: it comes to the end of its start and
-panics because it finds no root. The answer is remembered, for this machine, kernel and QEMU.
+panics because it finds no root. The answer is remembered, for this machine, kernel and QEMU; who demands KVM
+(`accel = kvm`) where it was seen to fail has it probed again.
 """
 
 import json
@@ -26,6 +27,9 @@ SLOWNESS = {"kvm": 1.0, "tcg": 5.0}
 #: MiB for the translated code of an emulated machine. Where it is full, QEMU throws all of it away and translates anew: one boot
 #: fills 117 of it, and with 128 a node of a cluster began anew every 18 s (`info jit` of QEMU's monitor).
 TRANSLATED = 512
+#: For a machine that was only too busy when it was asked.
+BOOTED = "the lab's kernel booted with it"
+AGAIN = "`HALAB_ACCEL=kvm halab up` tries KVM again"
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ def choose(settings: Settings, kernel: Path) -> Answer:
     """The accelerator to use, probed when it was not yet. Raises MachineLacks when KVM is asked for and does not work."""
     if settings.accel == "tcg":
         return Answer("tcg", "as set")
-    if (known := remembered(settings, kernel)) is None:
+    known = remembered(settings, kernel)
+    if known is None or (settings.accel == "kvm" and known.accel != "kvm"):
         why = trouble(kernel)
-        known = Answer("tcg", why) if why else Answer("kvm", "the lab's kernel booted with it")
+        known = Answer("tcg", why) if why else Answer("kvm", BOOTED)
         _file(settings).write_text(json.dumps({"machine": _machine(kernel), **asdict(known)}))
     if settings.accel == "kvm" and known.accel != "kvm":
         raise MachineLacks("KVM boots a guest on this machine", known.why, "set accel = auto, and machines are emulated")
@@ -67,16 +72,22 @@ def trouble(kernel: Path, device: Path = KVM) -> str:
         os.close(os.open(device, os.O_RDWR))
     except OSError as error:
         return f"{device}: {error.strerror}"
-    argv = [f"qemu-system-{platform.machine()}", "-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", "256", "-nodefaults", "-display",
-            "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]  # fmt: skip
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds(PATIENCE), check=False)
-        out, err, end = done.stdout, done.stderr, f"QEMU ended with status {done.returncode}"
-    except subprocess.TimeoutExpired as passed:
-        out, err, end = passed.stdout or b"", passed.stderr or b"", f"the guest was not at its end after {seconds(PATIENCE):g} s"
+        return diagnose(*boot(kernel, "kvm", "host"))
     except OSError as error:
         return f"QEMU: {error.strerror}"
-    return diagnose(out.decode(errors="replace"), err.decode(errors="replace"), end)
+
+
+def boot(kernel: Path, accel: str, cpu: str, patience: float = PATIENCE) -> tuple[str, str, str]:
+    """Boot a kernel for a moment: what its console said, what QEMU said, and how it ended. Raises OSError without QEMU."""
+    argv = [f"qemu-system-{platform.machine()}", "-accel", accel, "-machine", "q35", "-cpu", cpu, "-m", "256", "-nodefaults", "-display",
+            "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]  # fmt: skip
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds(patience), check=False)
+        out, err, end = done.stdout, done.stderr, f"QEMU ended with status {done.returncode}"
+    except subprocess.TimeoutExpired as passed:
+        out, err, end = passed.stdout or b"", passed.stderr or b"", f"the guest was not at its end after {seconds(patience):g} s"
+    return out.decode(errors="replace"), err.decode(errors="replace"), end
 
 
 def diagnose(console: str, said: str, end: str) -> str:

@@ -1,6 +1,7 @@
 """Which machines may be a lab (engine ssh): each is looked at before anything is changed, and refused with the reason."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +19,15 @@ from halab.wait import seconds
 
 #: Debian releases whose corosync and pacemaker the chapters are about (os-release(5), VERSION_CODENAME), and their names.
 RELEASES = {"trixie": "13", "bookworm": "12"}
+#: How each release's versions begin (packages.debian.org); backports or a vendor's repository may offer others.
+VERSIONS = {
+    "trixie": {"corosync": "3.1.", "pacemaker": "3.0.", "crmsh": "5.0."},
+    "bookworm": {"corosync": "3.1.", "pacemaker": "2.1.", "crmsh": "4.4."},
+}
 #: What tells that a cluster was configured there before.
 CLUSTER = ("/etc/corosync/corosync.conf", "/var/lib/pacemaker/cib/cib.xml")
+#: What chapter 05 stops, disables and overwrites.
+PAGE = "/var/www/html/index.html"
 #: What the chapters and their checks use besides what they install: our image has it, a Debian without recommended packages not.
 PROGRAMS = ("ip", "ping", "curl", "tree", "pgrep", "find", "ss")
 LOOK = f"""
@@ -30,14 +38,19 @@ echo "name=$(cat /proc/sys/kernel/hostname)"
 echo "user=$(id --user)"
 echo "init=$(cat /proc/1/comm)"
 echo "there=$(ls --directory {" ".join(CLUSTER)} 2> /dev/null | tr '\\n' ' ')"
+echo "web=$(ls {PAGE} 2> /dev/null) $(ss -Hltn 'sport = :80' 2> /dev/null | head --lines 1)"
+for package in {" ".join(VERSIONS["trixie"])}; do
+    echo "$package=$(LC_ALL=C apt-cache policy $package 2> /dev/null | sed --quiet 's/^  Candidate: //p')"
+done
 for program in {" ".join(PROGRAMS)}; do command -v $program > /dev/null || missing="$missing $program"; done
 echo "missing=$missing"
 echo "addresses=$(ip -j -4 addr | tr -d '\\n')"
 """
 
 
-def admit(settings: Settings, *, agreed: bool) -> dict[str, object]:
+def admit(settings: Settings, line: Callable[[str], None], *, agreed: bool) -> dict[str, object]:
     """What the lab host records of the machines; a digest of it stands where an image's does. Nothing on them is changed.
+    What will be done to them is told in any case, by `line` to who has agreed.
 
     Raises UsageError without consent, or for a machine that cannot take its place; MachineLacks for one that lacks
     something; Unreachable, HostKeyRefused."""
@@ -48,6 +61,7 @@ def admit(settings: Settings, *, agreed: bool) -> dict[str, object]:
     _on_their_network(settings, seen)
     if not agreed:
         raise UsageError(f"you agree: {consent(settings, seen)}", "no --yes", "halab up --yes")
+    line(f"you agreed: {consent(settings, seen)}")
     digest = sha256("".join(machine.known for machine in settings.machines).encode()).hexdigest()
     return {"image": "", "image_digest": digest}
 
@@ -75,11 +89,16 @@ def refuse(node: Identity, seen: dict[str, str], settings: Settings) -> None:
     where = f"{node.name} ({node.address})"
     if seen.get("user") != "0":
         raise MachineLacks(f"{where} lets the lab be root, by sudo without a password", f"user {seen.get('user')}", "sudoers(5), NOPASSWD")
-    if seen.get("codename") not in RELEASES:
+    if seen.get("codename") not in RELEASES or seen.get("system", "").split()[:1] != ["debian"]:
         raise MachineLacks(f"{where} runs Debian 13 or 12", seen.get("system", "nothing known"), "another machine")
     if seen["codename"] != settings.release:
         fix = f"HALAB_RELEASE={seen['codename']}, when all machines run it"
         raise UsageError(f"{where} runs Debian {RELEASES[settings.release]}, as the setting release says", seen["system"], fix)
+    for package, version in VERSIONS[seen["codename"]].items():
+        offered = seen.get(package, "")  # nothing, or `(none)`: where apt was never updated
+        if offered[:1].isdigit() and not offered.startswith(version):
+            fix = f"apt-cache policy {package}, on it: no other repository may offer it"
+            raise MachineLacks(f"apt on {where} installs {package} {version}x, as in its release", offered, fix)
     if seen.get("init") != "systemd":
         raise MachineLacks(f"{where} runs systemd", seen.get("init", ""), "another machine")
     if seen.get("name") != node.name:
@@ -122,11 +141,16 @@ def _shell(line: str) -> Result:
 def consent(settings: Settings, seen: dict[str, dict[str, str]]) -> str:
     """What will be done to the machines, in words."""
     machines = ", ".join(f"{node.name} ({node.address})" for node in settings.identities)
-    had = [name for name, facts in seen.items() if facts.get("there", "").strip()]
-    there = f" A cluster was configured there before and would be lost: {', '.join(had)}." if had else ""
+
+    def where(key: str, what: str) -> str:
+        had = [name for name, facts in seen.items() if facts.get(key, "").strip()]
+        return f" {what}: {', '.join(had)}." if had else ""
+
+    there = where("there", "A cluster was configured there before and would be lost")
+    web = where("web", f"A web server runs there, or has its first page: it would be stopped, and {PAGE} overwritten")
     agents = sorted({machine.power.split()[0] for machine in settings.machines if machine.power})
     by = f" ({', '.join(agents)}, run as root here)" if agents else ""
     return (
         f"on {machines} the chapters install corosync, pacemaker and Apache, write /etc/corosync, replace pacemaker's "
-        f"configuration, and cut their power{by}.{there}"
+        f"configuration, and cut their power{by}.{there}{web}"
     )

@@ -173,7 +173,7 @@ def ssh(node: str, command: tuple[str, ...]) -> NoReturn:
 def console(node: str) -> NoReturn:
     """Open a node's console; leave with Ctrl-]. Example: halab console pacemaker01"""
     lab = enter()
-    os.execvp("virsh", ["virsh", "-c", lab.engine.uri, "console", lab.node(node).name])
+    os.execvp("virsh", ["virsh", "-c", lab.hypervisor.uri, "console", lab.node(node).name])
 
 
 @main.command()

@@ -5,12 +5,14 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import psutil
 
 from halab import accel, cgroups
 from halab.errors import MachineLacks
+from halab.host import Host
 from halab.image import Image
 from halab.image_vm import MachineImage
 from halab.settings import Settings
@@ -48,12 +50,22 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order in which a lab would need it."""
-    return [*_privilege(), *_programs(settings), *_kernel(settings), *_machines(settings), *_room(settings), *_image(settings)]
+    memory = [] if Host(settings).process else [*_memory(settings), *_spare(settings)]  # a lab that is up has its own
+    return [*_privilege(), *_programs(settings), *_kernel(settings), *memory, *_room(settings), *_image(settings)]
 
 
 def require(settings: Settings) -> None:
     """Raises MachineLacks for the first thing that a lab can't do without."""
-    for finding in [*_privilege(), *_programs(settings), *_kernel(settings), *_machines(settings)]:
+    _demand(_privilege(), _programs(settings), _kernel(settings))
+
+
+def require_memory(settings: Settings) -> None:
+    """Raises MachineLacks where the machines would not find room. Of a lab that is not up: one that is has its memory."""
+    _demand(_memory(settings))
+
+
+def _demand(*findings: Iterator[Finding]) -> None:
+    for finding in chain(*findings):
         if not finding.ok:
             raise MachineLacks(f"this machine has {finding.what}", finding.seen, finding.fix)
 
@@ -83,6 +95,9 @@ def _kernel(settings: Settings) -> Iterator[Finding]:
     yield Finding("cgroups", layout != "none", layout, "mount the cgroup file systems")
     if settings.engine == "lxc":
         yield from _containers()
+    if settings.engine == "vm":
+        tun = Path("/dev/net/tun")
+        yield Finding(str(tun), tun.exists(), "there" if tun.exists() else "not there", "modprobe tun")
 
 
 def _containers() -> Iterator[Finding]:
@@ -96,12 +111,10 @@ def _containers() -> Iterator[Finding]:
     yield Finding("a kernel with idmapped mounts on overlay's lower layer (5.19)", new, os.uname().release, "a newer kernel")
 
 
-def _machines(settings: Settings) -> Iterator[Finding]:
-    """What virtual machines need of the machine under them."""
+def _memory(settings: Settings) -> Iterator[Finding]:
+    """What virtual machines need of the memory that is free."""
     if settings.engine != "vm":
         return
-    tun = Path("/dev/net/tun")
-    yield Finding(str(tun), tun.exists(), "there" if tun.exists() else "not there", "modprobe tun")
     each = settings.memory + OVERHEAD + (accel.TRANSLATED if _emulated(settings) else 0)
     need, free = settings.nodes * each, psutil.virtual_memory().available >> 20
     fix = "fewer nodes, a smaller HALAB_MEMORY, or engine = lxc"
@@ -109,12 +122,12 @@ def _machines(settings: Settings) -> Iterator[Finding]:
 
 
 def _emulated(settings: Settings) -> bool:
-    """Must machines be emulated? As long as nobody has seen that KVM works here: yes."""
+    """Must machines be emulated? As long as KVM was not tried: where there is none. `halab up` asks again when it was."""
     if settings.accel != "auto":
         return settings.accel == "tcg"
     image = Image(settings)
     known = accel.remembered(settings, MachineImage(image).folder / "vmlinuz") if image.built else None
-    return known is None or known.accel == "tcg"
+    return known.accel == "tcg" if known else not accel.KVM.exists()
 
 
 def _module(name: str) -> bool:
@@ -129,6 +142,11 @@ def _room(settings: Settings) -> Iterator[Finding]:
         free = shutil.disk_usage(there).free >> 20
         setting = "cache" if folder == settings.cache else "state"
         yield Finding(f"{DISK} MiB free for {folder}", free >= DISK, f"{free} MiB", f"free some disk, or set {setting}")
+
+
+def _spare(settings: Settings) -> Iterator[Finding]:
+    if settings.machines:
+        return
     memory = psutil.virtual_memory().available >> 20
     yield Finding(f"{MEMORY} MiB of memory", memory >= MEMORY, f"{memory} MiB", "close other programs")
 
@@ -148,5 +166,6 @@ def _accelerator(settings: Settings, image: MachineImage) -> Finding:
     """Shown, not probed: `halab up` does that, as root."""
     found = accel.remembered(settings, image.folder / "vmlinuz")
     works = settings.accel != "kvm" or found is None or found.accel == "kvm"
-    seen = f"{found or 'not probed yet: `halab up` does it'}{', set to tcg' if settings.accel == 'tcg' else ''}"
+    again = f"; {accel.AGAIN}" if found and found.accel == "tcg" else ""
+    seen = f"{found or 'not probed yet: `halab up` does it'}{again}{', set to tcg' if settings.accel == 'tcg' else ''}"
     return Finding("an accelerator for machines", works, seen, "set accel = auto, and machines are emulated")

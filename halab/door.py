@@ -126,11 +126,15 @@ def start_host(host: Host, *, agreed: bool = False) -> None:
         if host.survives:
             host_system.admit_again(settings, port=not host.process)
     elif golden:
+        machine.require_memory(settings)
         facts = host_system.admit(settings) if settings.host == "system" else {}
         build(golden)
         facts |= pick(settings.engine, host)[0].prepare(golden, build)
+        machine.require_memory(settings)  # of what the accelerator takes, which is known now
+        if "accel" in facts:
+            screen.print(f"the machines' accelerator: {facts['accel']} ({facts['why']})", markup=False)
     else:
-        facts = admit(settings, agreed=agreed)
+        facts = admit(settings, printer(), agreed=agreed)
     start(host, golden, owner(), facts)
 
 

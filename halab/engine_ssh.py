@@ -32,8 +32,6 @@ CRASH = "setsid sh -c 'sleep 0.2; systemctl reboot --force --force' < /dev/null 
 class Without:
     """Stands where machines of an inventory have nothing; whoever asks is told so. Raises UsageError."""
 
-    uri = ""
-
     def __init__(self, what: str) -> None:
         self._what = what
 
@@ -45,7 +43,6 @@ class Without:
 
 class Machines:
     name = "ssh"
-    uri = ""
     reboot_closes_console = True
     disks = None
 

@@ -35,6 +35,8 @@ def admit(settings: Settings) -> dict[str, object]:
         raise UsageError(
             f"this machine's libvirt has no {', '.join(there)} yet", "it has", "another name for it there, or HALAB_HOST=private"
         )
+    if settings.bridge_type == "openvswitch" and not (switch := run_here("ovs-vsctl", "--timeout=5", "show", timeout=10)).ok:
+        raise MachineLacks("this machine's Open vSwitch answers", switch.stderr.strip(), "systemctl start openvswitch-switch")
     _network_is_new(settings)
     _port_is_free(settings)
     if FORWARDING.read_text().strip() != "1":

@@ -35,12 +35,13 @@ VERSION = 1
 INITRAMFS = "MODULES=list\nCOMPRESS=zstd\n"
 MODULES = "virtio_blk\nvirtio_net\nvirtio_pci\next4\n"
 #: A machine's files come on a disk of their own, a tar archive without a file system, named by its
-#: serial number. The initramfs unpacks it before the machine's init starts; a machine that has a host
-#: key has been given its files, and keeps what became of them.
+#: serial number. The initramfs unpacks it before the machine's init starts, and leaves a mark when all of
+#: it is on the disk: a machine with the mark keeps what became of its files, one that lost its power
+#: before gets them again (a file that was only just written may come back empty: ext4(5), delalloc).
 IDENTITY = """\
 #!/bin/sh
-test "$1" != prereqs && test ! -e "$rootmnt/etc/ssh/ssh_host_ed25519_key" || exit 0
-exec chroot "$rootmnt" tar --extract --file=- --directory=/ < /dev/disk/by-id/virtio-identity
+test "$1" != prereqs && test ! -e "$rootmnt/etc/.identity" || exit 0
+chroot "$rootmnt" sh -c 'tar --extract --file=- --directory=/ && sync && touch /etc/.identity' < /dev/disk/by-id/virtio-identity
 """
 #: What udev would load for a processor and a board of which a node has no use.
 BLACKLIST = "".join(f"blacklist {module}\n" for module in ("kvm_amd", "kvm_intel", "powernow_k8", "pcspkr", "psmouse", "ahci"))

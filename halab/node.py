@@ -90,7 +90,8 @@ class Node:
             eventually(lambda: self._placed and self.answers, within="boot", every=0.05, what=f"{self.name} answers SSH")
         except DeadlinePassed as passed:
             seen = f"{self.state}, addresses {', '.join(sorted(self.seen_addresses or ())) or 'unknown'}"
-            raise DeadlinePassed(passed.expected, seen, f"halab console {self.name}") from None
+            look = "halab status" if self.identity.machine else f"halab console {self.name}"
+            raise DeadlinePassed(passed.expected, seen, look) from None
 
     @property
     def _placed(self) -> bool:

@@ -72,6 +72,8 @@ def main() -> None:
         run = f"with tempfile.TemporaryDirectory() as folder: grading.run({names}, pathlib.Path(folder) / 'report.json')"
         return float(timed(f"import pathlib, tempfile; from halab import grading\n{run}"))
 
+    if load().engine not in BOUNDS:
+        sys.exit("bench: expected engine lxc or vm, which it makes and ends; fix: HALAB_ENGINE=lxc")
     halab("image")
     bounds = BOUNDS[load().engine]
     if load().engine == "vm":

@@ -23,6 +23,8 @@ def test_the_nodes_are_ports_of_the_switch(live):
     listed = live.within(lambda: live.lab.host.check_output("ovs-vsctl list-ports ubuntu_br").split())
     assert sorted(listed) == [node.name for node in live.lab]
     assert live.within(lambda: live.lab.network.faults(listed)) == {}
+    dumped = live.within(lambda: live.lab.host.check_output("virsh -c %s dumpxml pacemaker01", live.lab.engine.uri))
+    assert "<virtualport type='openvswitch'>" in dumped
 
 
 def test_the_machine_runs_no_switch_of_ours(live):

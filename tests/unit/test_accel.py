@@ -72,6 +72,31 @@ def test_another_kernel_is_another_question(cached: Settings, monkeypatch: pytes
     assert len(asked) == 2
 
 
+def test_who_demands_kvm_has_it_tried_again_after_a_failure(cached: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe_finds(monkeypatch, "the machine was busy")
+    assert accel.choose(cached, KERNEL).accel == "tcg"
+    asked = probe_finds(monkeypatch, "")
+    assert accel.choose(load(accel="kvm"), KERNEL).accel == accel.choose(cached, KERNEL).accel == "kvm"
+    assert asked == [KERNEL]
+
+
+@pytest.mark.parametrize(
+    ("does", "why"),
+    [
+        ("echo 'Linux version 6.12'; exec sleep 60", "not at its end after 1 s"),
+        ("exec sleep 60", "the guest's kernel said nothing; the guest was not at its end after 1 s"),
+        ("echo 'failed to initialize kvm' >&2; exit 1", "failed to initialize kvm; QEMU ended with status 1"),
+        (f"echo '{PANIC}'", ""),
+    ],
+)
+def test_a_probe_ends_however_qemu_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, why: str) -> None:
+    qemu = tmp_path / f"qemu-system-{accel.platform.machine()}"
+    qemu.write_text(f"#!/bin/sh\n{does}\n")
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert accel.diagnose(*accel.boot(KERNEL, "kvm", "host", patience=1)).endswith(why)
+
+
 def test_emulation_asked_for_needs_no_probe(cached: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = probe_finds(monkeypatch, "")
     assert accel.choose(load(accel="tcg"), KERNEL) == Answer("tcg", "as set")

@@ -17,6 +17,7 @@ ADDRESSES = (
 )
 SEEN = {
     "system": "debian 13", "codename": "trixie", "name": "pacemaker01", "user": "0", "init": "systemd", "there": "", "addresses": ADDRESSES,
+    "web": " ", "corosync": "3.1.9-2", "pacemaker": "3.0.0-1", "crmsh": "(none)",
 }  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def test_a_machine_that_has_what_a_node_needs_is_let_in(settings: Settings) -> N
     [
         ({"user": "1000"}, MachineLacks, "sudo"),
         ({"system": "ubuntu 24.04", "codename": "noble"}, MachineLacks, "runs Debian 13 or 12(?s:.*)ubuntu 24.04"),
+        ({"system": "raspbian 13"}, MachineLacks, "runs Debian 13 or 12(?s:.*)raspbian"),
+        ({"pacemaker": "3.1.2-1~bpo13+1"}, MachineLacks, "pacemaker 3.0.x(?s:.*)bpo13(?s:.*)apt-cache policy pacemaker"),
         ({"system": "debian 12", "codename": "bookworm"}, UsageError, "HALAB_RELEASE=bookworm"),
         ({"init": "init"}, MachineLacks, "systemd"),
         ({"missing": " curl tree"}, MachineLacks, "without curl tree(?s:.*)apt-get install"),
@@ -59,6 +62,12 @@ def test_an_earlier_labs_cluster_may_hold_the_virtual_ip_and_is_told_of(settings
     admission.refuse(settings.identities[0], seen, settings)
     assert "would be lost: pacemaker01" in admission.consent(settings, {"pacemaker01": seen})
     assert "lost" not in admission.consent(settings, {"pacemaker01": SEEN})
+
+
+@pytest.mark.parametrize("web", ["/var/www/html/index.html ", " LISTEN 0 511 *:80 *:*"])
+def test_a_web_server_that_is_there_is_told_of(settings: Settings, web: str) -> None:
+    assert "overwritten: pacemaker01" in admission.consent(settings, {"pacemaker01": SEEN | {"web": web}})
+    assert "web server" not in admission.consent(settings, {"pacemaker01": SEEN})
 
 
 @pytest.fixture
@@ -97,12 +106,14 @@ def answering(settings: Settings, monkeypatch: pytest.MonkeyPatch, here: Callabl
 def test_without_consent_nothing_begins_and_it_says_what_would(settings: Settings, answering: Callable[[dict[str, Any]], None]) -> None:
     answering({})
     with pytest.raises(UsageError, match=r"pacemaker02 \(192.168.100.22\)(?s:.*)cut their power(?s:.*)halab up --yes"):
-        admission.admit(settings, agreed=False)
+        admission.admit(settings, print, agreed=False)
 
 
 def test_with_consent_the_machines_keys_stand_for_an_image(settings: Settings, answering: Callable[[dict[str, Any]], None]) -> None:
     answering({})
-    facts = admission.admit(settings, agreed=True)
+    told: list[str] = []
+    facts = admission.admit(settings, told.append, agreed=True)
+    assert "you agreed: on pacemaker01" in told[0] and "replace pacemaker's configuration" in told[0]
     assert facts["image"] == "" and len(str(facts["image_digest"])) == 64
 
 
@@ -119,7 +130,7 @@ def test_this_machine_is_on_their_link_and_nobody_has_the_virtual_ip(
     answering({})
     here(program, **said)
     with pytest.raises(UsageError, match=says):
-        admission.admit(settings, agreed=True)
+        admission.admit(settings, print, agreed=True)
 
 
 def test_a_fence_agent_is_tried_before_it_cuts_anybodys_power(
@@ -129,18 +140,18 @@ def test_a_fence_agent_is_tried_before_it_cuts_anybodys_power(
     settings = Settings(engine="ssh", machines=(machine("192.168.100.21", power="fence_x --password secret"), machine("192.168.100.22")))
     here("fence_x", status=2, stderr="no such plug")
     with pytest.raises(UsageError, match=r"pacemaker01 \(192.168.100.21\)(?s:.*)no such plug") as refusal:
-        admission.admit(settings, agreed=True)
+        admission.admit(settings, print, agreed=True)
     assert "secret" not in str(refusal.value)
     here("fence_x", status=0)
     with pytest.raises(UsageError, match=r"cut their power \(fence_x, run as root here\)") as question:
-        admission.admit(settings, agreed=False)
+        admission.admit(settings, print, agreed=False)
     assert "secret" not in str(question.value)
 
 
 def test_a_refusal_comes_before_the_question(settings: Settings, answering: Callable[[dict[str, Any]], None]) -> None:
     answering({"system": "fedora 44", "codename": ""})
     with pytest.raises(MachineLacks, match="fedora"):
-        admission.admit(settings, agreed=False)
+        admission.admit(settings, print, agreed=False)
 
 
 def test_who_may_not_become_root_is_told_what_sudo_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -501,13 +501,34 @@ def test_doctor_refuses_more_machines_than_memory_with_the_way_out(monkeypatch: 
     assert all(f.ok for f in doctor.examine(load(engine="vm", memory=512, accel="kvm")) if "for 3 machines" in f.what)
 
 
-@pytest.mark.parametrize(("known", "translated"), [("kvm", False), ("tcg", True), (None, True)])
-def test_doctor_counts_the_translated_code_unless_kvm_is_known_to_work(
-    monkeypatch: pytest.MonkeyPatch, known: str | None, translated: bool
+def test_a_lab_that_is_up_has_its_memory_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    from halab import doctor, door
+    from halab.settings import load
+
+    settings = load(engine="vm")
+    started: list[str] = []
+    monkeypatch.setattr(doctor, "require", lambda settings: None)
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    monkeypatch.setattr(door, "same_settings", lambda *_: None)
+    monkeypatch.setattr(door, "start", lambda host, *_: started.append(host.settings.name))
+    with pytest.raises(MachineLacks, match="of memory for 3 machines"):
+        door.start_host(Host(settings))
+    monkeypatch.setattr(Host, "process", SimpleNamespace())
+    door.start_host(Host(settings))
+    assert started == [settings.name]
+    assert not [f for f in doctor.examine(settings) if "of memory" in f.what]
+
+
+@pytest.mark.parametrize(
+    ("known", "device", "translated"), [("kvm", True, False), ("tcg", True, True), (None, True, False), (None, False, True)]
+)
+def test_doctor_counts_the_translated_code_where_kvm_is_not_there_or_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: str | None, device: bool, translated: bool
 ) -> None:
     from halab import accel, doctor
     from halab.settings import load
 
+    monkeypatch.setattr(accel, "KVM", tmp_path if device else tmp_path / "none")
     monkeypatch.setattr(doctor.Image, "built", True)
     monkeypatch.setattr(doctor, "MachineImage", lambda image: SimpleNamespace(folder=Path("/cache"), built=False))
     monkeypatch.setattr(accel, "remembered", lambda *_: known and accel.Answer(known, "seen"))

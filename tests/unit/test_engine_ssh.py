@@ -58,8 +58,8 @@ class Link:
 
 def test_the_engine_has_no_hypervisor_and_says_so(settings: Settings) -> None:
     made, hypervisor = engine.pick("ssh", Host(settings))
-    assert (made.name, hypervisor.uri) == ("ssh", "")
-    for ask in ("names", "define"):
+    assert made.name == "ssh"
+    for ask in ("uri", "names", "define"):  # an empty URI would be libvirt's default: this machine's own domains
         with pytest.raises(UsageError, match=f"a hypervisor \\({ask}\\)(?s:.*)engine lxc or vm"):
             getattr(hypervisor, ask)
 

@@ -30,7 +30,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
     def says(
         uuids: Mapping[str, str] | Exception = NONE, link: str = "[]", addr: str = NOTHING, root: str = "[]", match: str = DEFAULT,
-        listens: str = "", table: str = "", forward: str = "1",
+        listens: str = "", table: str = "", forward: str = "1", switch: int = 0,
     ) -> None:  # fmt: skip
         class Libvirt:
             def __init__(self, uri: str) -> None:
@@ -41,11 +41,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
                     raise uuids
                 return uuids
 
-        said = {"link": link, "addr": addr, "root": root, "match": match, "ss": listens, "nft": ""}
+        said = {"link": link, "addr": addr, "root": root, "match": match, "ss": listens, "nft": "", "ovs-vsctl": ""}
 
         def run_here(*argv: str, timeout: float) -> Result:
-            status = int(argv[0] == "nft" and table not in argv)
-            return Result("here", " ".join(argv), status, next(text for word, text in said.items() if word in argv), "")
+            status = {"nft": int(table not in argv), "ovs-vsctl": switch}.get(argv[0], 0)
+            why = "db.sock: database connection failed" if status else ""
+            return Result("here", " ".join(argv), status, next(text for word, text in said.items() if word in argv), why)
 
         (tmp_path / "ip_forward").write_text(forward)
         monkeypatch.setattr(host_system, "FORWARDING", tmp_path / "ip_forward")
@@ -102,6 +103,15 @@ def test_what_is_in_the_way_is_told(
     machine(**said)
     with pytest.raises(kind, match=says):
         host_system.admit(system)
+
+
+def test_a_switch_that_does_not_run_is_told_before_anything_is_made(machine: Callable[..., None]) -> None:
+    with_switch = Settings(engine="vm", host="system", bridge_type="openvswitch")
+    machine()
+    host_system.admit(with_switch)
+    machine(switch=1)
+    with pytest.raises(MachineLacks, match=r"database connection failed(?s:.*)systemctl start openvswitch-switch"):
+        host_system.admit(with_switch)
 
 
 def test_a_bridge_of_that_name_is_somebody_elses(system: Settings, machine: Callable[..., None], captured: Callable[[str], str]) -> None:

@@ -1,9 +1,11 @@
 """One emulated machine, from nothing: what only a machine of its own has, and what the lab sees of it from outside."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from halab import accel
 from halab.accel import SLOWNESS
 from halab.engine import Place
 from halab.fence_device import KINDS, STRANGER, FenceDevice
@@ -40,6 +42,21 @@ def made(live: Live) -> None:
     eventually(lambda: node.seen_addresses, within="daemon", what="the guest agent answers")  # and its agent with its device
 
 
+def test_what_the_probe_boots_comes_to_its_end_where_it_can(live):
+    kernel = Path(live.lab.host.about["machine_image"]) / "vmlinuz"
+    assert accel.diagnose(*accel.boot(kernel, "tcg", "max", patience=accel.PATIENCE * SLOWNESS["tcg"])) == ""
+    assert accel.diagnose(*accel.boot(kernel, "tcg", "max", patience=0.2)).endswith("not at its end after 0.2 s")
+
+
+def test_kvm_is_tried_and_the_answer_is_told_with_the_reason(live, tmp_path):
+    kernel = Path(live.lab.host.about["machine_image"]) / "vmlinuz"
+    settings = live.settings.model_copy(update={"accel": "auto", "cache": tmp_path})
+    answer = accel.choose(settings, kernel)
+    assert answer == accel.remembered(settings, kernel)
+    assert (answer.accel, answer.why) == ("kvm", accel.BOOTED) if not accel.trouble(kernel) else ("tcg", answer.why)
+    assert answer.why
+
+
 def test_it_is_who_its_identity_disk_says(live):
     seen = live.within(lambda: live.lab.node(1).check_output("hostname; cat /etc/hostname; systemd-detect-virt --vm"))
     assert seen.split() == ["pacemaker01", "pacemaker01", "qemu"]
@@ -73,6 +90,19 @@ def test_a_machine_that_is_paused_is_unknown_and_not_none(live):
             node.resume()
 
     assert live.within(paused) == ("paused", Sight.UNKNOWN)
+
+
+def test_a_machine_whose_agent_is_silent_is_unknown_and_not_none(live):
+    def silent() -> tuple:
+        lab, node = live.lab, live.lab.node(1)
+        node.check_output("systemctl stop qemu-guest-agent")
+        try:
+            return lab.sight(node, node.address), lab.sight(node)
+        finally:
+            node.check_output("systemctl start qemu-guest-agent")
+            eventually(lambda: node.seen_addresses, within="daemon", what="the guest agent answers")
+
+    assert live.within(silent) == (Sight.UNKNOWN, Sight.UNKNOWN)
 
 
 def test_it_has_a_screen_and_a_watchdog(live):
