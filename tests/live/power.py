@@ -13,7 +13,8 @@ ACTIONS = {
     "on": "virsh start {node}",
     # libvirt's destroy asks politely first: the death of the first process ends all others at once (pid_namespaces(7)).
     "off": "c=$(cat /run/libvirt/lxc/{node}.pid) && kill -KILL $(cat /proc/$c/task/$c/children); "
-    "for i in $(seq 50); do virsh domstate {node} | grep -q 'shut off' && exit 0; sleep 0.1; done; exit 1",
+    "for i in $(seq 50); do virsh domstate {node} | grep -q 'shut off' && exit 0; sleep 0.1; done; "
+    "echo 'it is still {node}:' $(virsh domstate {node}) >&2; exit 1",
     "status": "virsh domstate {node} | grep -q running || exit 2",
 }
 
@@ -26,7 +27,8 @@ def main() -> int:
     asked = parser.parse_args()
     host = Host(Settings(name=asked.lab, engine="lxc", machines=()))
     result = host.run(ACTIONS[asked.action].format(node=asked.node), timeout=20)
-    print(result.stdout, result.stderr, sep="", end="")
+    print(result.stdout, end="")
+    print(result.stderr, end="", file=sys.stderr)
     return result.status
 
 
