@@ -27,8 +27,8 @@ SLOWNESS = {"kvm": 1.0, "tcg": 5.0}
 #: MiB for the translated code of an emulated machine. Where it is full, QEMU throws all of it away and translates anew: one boot
 #: fills 117 of it, and with 128 a node of a cluster began anew every 18 s (`info jit` of QEMU's monitor).
 TRANSLATED = 512
-#: For a machine that was only too busy when it was asked.
 BOOTED = "the lab's kernel booted with it"
+#: For a machine that was only too busy when it was asked.
 AGAIN = "`HALAB_ACCEL=kvm halab up` tries KVM again"
 
 

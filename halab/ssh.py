@@ -67,15 +67,15 @@ class Ssh:
             )  # fmt: skip
         except paramiko.BadHostKeyException as error:
             client.close()
-            raise HostKeyRefused(f"{self.node.name} shows its own host key", error, self._cure("host_key", FRESH)) from None
+            raise HostKeyRefused(f"{self.node.name} shows its own host key", error, self._cure("`host_key`", FRESH)) from None
         except paramiko.AuthenticationException as error:
             client.close()
-            cure = self._cure("user` and `key", FRESH)
+            cure = self._cure("`user` and `key`", FRESH)
             raise Unreachable(f"{self.node.name} lets {self.user} in with {self.key}", error, cure) from None
         except NO_ANSWER as error:
             client.close()
             if "not found in known_hosts" in str(error):
-                raise HostKeyRefused(f"{self.node.name}'s host key is known", error, self._cure("host_key", FRESH)) from None
+                raise HostKeyRefused(f"{self.node.name}'s host key is known", error, self._cure("`host_key`", FRESH)) from None
             raise Unreachable(f"{self.node.name} answers SSH", error or type(error).__name__, "halab status") from None
         self._client = client
         transport = client.get_transport()
@@ -90,11 +90,11 @@ class Ssh:
         except OSError as error:
             if not self.node.machine:  # the lab's own keys go when the lab goes
                 raise
-            raise UsageError(f"{self.key} is a private key", error.strerror, self._cure("key", "")) from None
+            raise UsageError(f"{self.key} is a private key", error.strerror, self._cure("`key`", "")) from None
 
     def _cure(self, setting: str, otherwise: str) -> str:
         """What gives the node back a connection: for a machine of an inventory, what stands there."""
-        return f"`{setting}` of the machine {self.node.address} in halab.toml" if self.node.machine else otherwise
+        return f"{setting} of the machine {self.node.address} in halab.toml" if self.node.machine else otherwise
 
     def _link(self, timeout: float) -> socket.socket:
         link = socket.create_connection((str(self.node.address), 22), timeout)
