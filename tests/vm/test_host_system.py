@@ -9,11 +9,14 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from halab.report import Report
 from halab.wait import eventually
 from tests.live.livelab import REPOSITORY, Live, labs
+from tests.live.test_journey import newest
 
 #: Seconds after which a step of these tests counts as hanging, on the busiest machine.
 PATIENCE = 3600
+Facts = tuple[list[str], set[str], str, str]
 SOMEBODYS = """<domain type='qemu'><name>somebodys</name><memory unit='MiB'>64</memory>
 <os><type arch='x86_64'>hvm</type></os></domain>"""
 
@@ -31,7 +34,7 @@ def machine() -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def live(machine: Live) -> Iterator[Live]:
-    given = {"HALAB_NAME": f"{machine.name}-in", "HALAB_HOST": "system", "HALAB_ENGINE": "vm", "HALAB_ACCEL": "tcg", "HALAB_NODES": "2"}
+    given = {"HALAB_NAME": f"{machine.name}-in", "HALAB_HOST": "system", "HALAB_ENGINE": "vm", "HALAB_ACCEL": "tcg"}
     one = Live(given, through=(*machine.lab.host.door(), *there(given)))
     try:
         yield one
@@ -44,7 +47,7 @@ def there(given: dict[str, str]) -> tuple[str, ...]:
     return ("env", "--unset=HALAB_INSIDE", "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
 
 
-def facts(machine: Live) -> tuple[list[str], set[str], str, str]:
+def facts(machine: Live) -> Facts:
     """What is there of the lab's: libvirt's machines, interfaces, forwarding, tables of rules."""
     ask = machine.lab.host.check_output
     links = {link["ifname"] for link in json.loads(ask("ip -j link"))}
@@ -62,19 +65,35 @@ def test_what_is_in_the_way_is_told_and_nothing_is_made(machine: Live, live: Liv
     psutil.wait_procs([packages], PATIENCE)
 
 
-def test_the_nodes_are_machines_of_its_libvirtd_and_leave_nothing(machine: Live, live: Live) -> None:
-    before = facts(machine)
+@pytest.fixture(scope="module")
+def before(machine: Live, live: Live) -> Facts:
+    """What was there before the nodes."""
+    return facts(machine)
+
+
+def test_the_nodes_are_machines_of_its_libvirtd(machine: Live, live: Live, before: Facts) -> None:
     assert (done := live.halab("up", timeout=PATIENCE)).ok, done.stderr
     names, links, _, tables = facts(machine)
-    assert names == ["pacemaker01", "pacemaker02", "somebodys"] and {"ubuntu_br", "pacemaker01"} <= links and "halab" in tables
+    assert (
+        names == ["pacemaker01", "pacemaker02", "pacemaker03", "somebodys"] and {"ubuntu_br", "pacemaker01"} <= links and "halab" in tables
+    )
     assert (done := live.halab("ssh", "pacemaker02", "apt-get update && getent hosts pacemaker01", timeout=PATIENCE)).ok, done
 
     machine.lab.host.check_output("kill -KILL %s", json.loads((live.settings.folder / "process.json").read_text())["pid"])
     assert facts(machine)[0] == names  # they are the machine's
     assert (done := live.halab("up", timeout=PATIENCE)).ok, done.stderr
     seen = json.loads(live.halab("status", "--json", timeout=PATIENCE).stdout)
-    assert [(node["state"], node["ssh"]) for node in seen["nodes"]] == [("running", True)] * 2
+    assert [(node["state"], node["ssh"]) for node in seen["nodes"]] == [("running", True)] * 3
 
+
+def test_the_chapters_for_it_pass_at_full_points(live: Live) -> None:
+    done = live.halab("run", timeout=PATIENCE)
+    assert done.ok, done.stdout + done.stderr
+    report = Report.load(newest(live) / "report.json")
+    assert [(c.name[:2], c.points == c.max_points > 0) for c in report.chapters] == [(name, True) for name in ("02", "03", "04", "05")]
+
+
+def test_down_leaves_nothing_of_them(machine: Live, live: Live, before: Facts) -> None:
     elsewhere = Live({"HALAB_NAME": live.name}, through=(*machine.lab.host.door(), *there({"HALAB_NAME": live.name})))
     refused = elsewhere.halab("up", timeout=PATIENCE)  # in a shell that knows nothing of it
     assert refused.status == 2 and "started with" in refused.stderr
