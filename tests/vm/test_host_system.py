@@ -51,7 +51,7 @@ def facts(machine: Live) -> Facts:
     """What is there of the lab's: libvirt's machines, interfaces, forwarding, tables of rules."""
     ask = machine.lab.host.check_output
     links = {link["ifname"] for link in json.loads(ask("ip -j link"))}
-    return ask("virsh list --all --name").split(), links, ask("sysctl -n net.ipv4.ip_forward").strip(), ask("nft list tables")
+    return sorted(ask("virsh list --all --name").split()), links, ask("sysctl -n net.ipv4.ip_forward").strip(), ask("nft list tables")
 
 
 def test_what_is_in_the_way_is_told_and_nothing_is_made(machine: Live, live: Live) -> None:
