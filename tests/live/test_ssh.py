@@ -13,6 +13,10 @@ from tests.live.livelab import Live
 from tests.live.test_journey import newest
 
 POWER = Path(__file__).with_name("power.py")
+#: A user who becomes root by sudo without a password, as a cloud's images have one.
+ADMIN = """set -e; apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends sudo
+    useradd --create-home --shell /bin/bash admin; echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
+    cp -r /root/.ssh ~admin/; chown -R admin: ~admin/.ssh"""
 Machines = list[dict[str, str]]
 
 
@@ -85,9 +89,12 @@ def test_another_distribution_is_refused(inner: Live, live: Live) -> None:
         live.within(lambda: node.check_output("cp /etc/os-release.before /etc/os-release"))
 
 
-def test_the_chapters_that_stand_on_machines_alone_pass_at_full_points(inner: Live, live: Live) -> None:
+def test_the_chapters_that_stand_on_machines_alone_pass_at_full_points(inner: Live, live: Live, machines: Machines) -> None:
     # An ordinary machine starts services as it installs them.
     live.within(lambda: live.lab.each(lambda node: node.check_output("rm -f /usr/sbin/policy-rc.d")))
+    machines[1]["user"] = "admin"
+    live.within(lambda: live.lab.node("pacemaker02").check_output(ADMIN))
+    inner.env["HALAB_MACHINES"] = json.dumps(machines)
     assert (done := inner.halab("up", "--yes")).ok, done.stderr
     done = inner.halab("run", timeout=400)
     assert done.ok, done.stdout + done.stderr
