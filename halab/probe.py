@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from halab.client import ask, fetch, listens
@@ -122,18 +123,13 @@ class Probe:
 
     @property
     def outages(self) -> list[Outage]:
-        """Every time without an answer; one that goes on at the end counts up to the last request."""
-        found, last, failed = [], 0.0, False
-        for sample in self.samples:
-            if sample.node is None:
-                failed = True
-                continue
-            if failed:
-                found.append(Outage(last, sample.done))
-            last, failed = sample.done, False
-        if failed:
-            found.append(Outage(last, self.samples[-1].done))
-        return found
+        """Every time without an answer in which a request was sent in vain; one that goes on at the end counts up to the last request.
+
+        Answers count in the order in which they came: of two requests, the later one may be answered first."""
+        vain = [sample.sent for sample in self.samples if sample.node is None]
+        answered = sorted(sample.done for sample in self.samples if sample.node)
+        times = [0.0, *answered, max((sample.done for sample in self.samples), default=0.0)]
+        return [Outage(last, next_) for last, next_ in pairwise(times) if bisect_left(vain, last) < bisect_left(vain, next_)]
 
     @property
     def longest(self) -> float:

@@ -46,6 +46,13 @@ def test_with_no_answer_at_all_the_outage_is_the_whole_time(settings: Settings) 
     assert watched(settings, (1, None), (2, None)).outages == [Outage(0, 2)]
 
 
+def test_an_outage_ends_with_the_first_answer_whichever_request_it_is_to(settings: Settings) -> None:
+    """A busy node answers the request of 8.0 after the one of 8.2; between them, one is lost."""
+    seen = watched(settings, (1, "a"), (2, None))
+    seen.samples += [Sample(8.0, 8.5, "b"), Sample(8.1, 8.6, None), Sample(8.2, 8.3, "b"), Sample(9, 9.1, "b")]
+    assert seen.outages == [Outage(1, 8.3)]
+
+
 def test_a_probe_that_asked_nothing_saw_nothing(settings: Settings) -> None:
     seen = watched(settings)
     assert (seen.outages, seen.servers, seen.now, seen.longest) == ([], [], None, 0)
