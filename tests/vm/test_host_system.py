@@ -44,7 +44,8 @@ def live(machine: Live) -> Iterator[Live]:
 
 def there(given: dict[str, str]) -> tuple[str, ...]:
     """As who comes there with these settings, and none of the other lab's."""
-    return ("env", "--unset=HALAB_INSIDE", "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
+    others = ("--unset=HALAB_INSIDE", "--unset=HALAB_TIMEOUT_SCALE")
+    return ("env", *others, "-C", str(REPOSITORY), *(f"{key}={value}" for key, value in given.items()))
 
 
 def facts(machine: Live) -> Facts:
