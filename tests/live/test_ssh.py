@@ -1,6 +1,8 @@
 """Engine ssh, on three nodes of another lab: for whoever is on their network, these are machines that exist already."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +15,13 @@ from tests.live.livelab import Live
 from tests.live.test_journey import newest
 
 POWER = Path(__file__).with_name("power.py")
-#: A user who becomes root by sudo without a password, as a cloud's images have one.
-ADMIN = """set -e; apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends sudo
+#: Settings of apt.conf(5) with which apt-get has a world of its own, in FOLDER.
+APT = """Dir::Etc::sourcelist "FOLDER/sources.list"; Dir::Etc::sourceparts "-"; APT::Sandbox::User "root";
+Dir::State::lists "FOLDER/lists"; Dir::Cache "FOLDER";
+"""
+SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {release} main\n"
+#: A user who becomes root by sudo without a password, as a cloud's images have one. The package comes on stdin.
+ADMIN = """set -e; cat > /tmp/sudo.deb; dpkg --install /tmp/sudo.deb
     useradd --create-home --shell /bin/bash admin; echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
     cp -r /root/.ssh ~admin/; chown -R admin: ~admin/.ssh"""
 Machines = list[dict[str, str]]
@@ -31,6 +38,19 @@ def machines(live: Live) -> Machines:
         }
         for node in live.settings.identities
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sudo(live: Live, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Debian's package of that name: no chapter needs it, and no lab's mirror has it."""
+    folder = tmp_path_factory.mktemp("apt")
+    mirror = live.settings.mirror or "http://deb.debian.org/debian"
+    (folder / "sources.list").write_text(SOURCE.format(mirror=mirror, release=live.settings.release))
+    (folder / "apt.conf").write_text(APT.replace("FOLDER", str(folder)))
+    fetch = "apt-get --quiet=2 update && apt-get --quiet=2 download sudo"
+    subprocess.run(["sh", "-c", fetch], cwd=folder, env=os.environ | {"APT_CONFIG": f"{folder}/apt.conf"}, check=True)
+    (package,) = folder.glob("sudo_*.deb")
+    return package.read_bytes()
 
 
 @pytest.fixture
@@ -89,11 +109,11 @@ def test_another_distribution_is_refused(inner: Live, live: Live) -> None:
         live.within(lambda: node.check_output("cp /etc/os-release.before /etc/os-release"))
 
 
-def test_the_chapters_that_stand_on_machines_alone_pass_at_full_points(inner: Live, live: Live, machines: Machines) -> None:
+def test_the_chapters_that_stand_on_machines_alone_pass_at_full_points(inner: Live, live: Live, machines: Machines, sudo: bytes) -> None:
     # An ordinary machine starts services as it installs them.
     live.within(lambda: live.lab.each(lambda node: node.check_output("rm -f /usr/sbin/policy-rc.d")))
     machines[1]["user"] = "admin"
-    live.within(lambda: live.lab.node("pacemaker02").check_output(ADMIN))
+    live.within(lambda: live.lab.node("pacemaker02").check_output(ADMIN, input=sudo))
     inner.env["HALAB_MACHINES"] = json.dumps(machines)
     assert (done := inner.halab("up", "--yes")).ok, done.stderr
     done = inner.halab("run", timeout=400)
