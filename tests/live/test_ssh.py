@@ -44,6 +44,8 @@ def machines(live: Live) -> Machines:
 def sudo(live: Live, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Debian's package of that name: no chapter needs it, and no lab's mirror has it."""
     folder = tmp_path_factory.mktemp("apt")
+    for needed in ("lists/partial", "archives/partial"):
+        (folder / needed).mkdir(parents=True)
     mirror = live.settings.mirror or "http://deb.debian.org/debian"
     (folder / "sources.list").write_text(SOURCE.format(mirror=mirror, release=live.settings.release))
     (folder / "apt.conf").write_text(APT.replace("FOLDER", str(folder)))
