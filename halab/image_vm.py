@@ -53,7 +53,8 @@ WITHOUT_UDEV = """\
 test "$1" != prereqs || exit 0
 set -e
 cd "$DESTDIR"
-rm -r scripts/init-top/udev usr/bin/udevadm usr/lib/udev usr/lib/systemd usr/lib/*/systemd
+rm -r scripts/init-top/udev usr/bin/udevadm usr/lib/udev usr/lib/systemd
+rm -rf usr/lib/*/systemd
 sed -i /^udevadm/d scripts/init-bottom/udev
 """
 #: What udev would load for a processor and a board of which a node has no use.
