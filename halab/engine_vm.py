@@ -27,12 +27,11 @@ from halab.wait import seconds
 #: The kernel's command line: the screen and the serial console both show what it says, and the last named is
 #: /dev/console (the kernel's admin guide, "serial-console"). Its cures for leaks between users of one processor
 #: protect nobody in a lab, and cost an emulated one much (admin guide, "mitigations").
-CMDLINE = "root=/dev/vda rootfstype=ext4 rw console=tty0 console=ttyS0 net.ifnames=0 quiet mitigations=off"
+CMDLINE = "root=/dev/vda rw console=tty0 console=ttyS0 net.ifnames=0 quiet mitigations=off"
 #: On an emulated machine a program lies at the same addresses each time it is started (admin guide, "norandmaps"):
 #: QEMU's translation of code (7.2) holds for one address, and what lies at random was translated anew for every process:
-#: a command took 50 ms, and takes 15. Ciphers that the kernel tests at every boot are a second of it ("cryptomgr.notests"),
-#: and memory that it empties before each use a tenth of all instructions ("init_on_alloc").
-EMULATED = "norandmaps cryptomgr.notests init_on_alloc=0"
+#: a command took 50 ms, and takes 15.
+EMULATED = "norandmaps"
 MACHINES = {"x86_64": "q35", "aarch64": "virt"}
 #: Seconds in which a guest agent that lives answers.
 PROMPT = 5

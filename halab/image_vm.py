@@ -41,56 +41,17 @@ MODULES = "virtio_blk\nvirtio_net\nvirtio_pci\next4\n"
 IDENTITY = """\
 #!/bin/sh
 test "$1" != prereqs && test ! -e "$rootmnt/etc/.identity" || exit 0
-for disk in /sys/block/vd*; do
-  test "$(cat "$disk/serial")" = identity || continue
-  chroot "$rootmnt" sh -c 'tar --extract --file=- --directory=/ && sync && touch /etc/.identity' < "/dev/${disk##*/}"
-done
-"""
-#: udev would look at every device twice, in the initramfs and in the system. The first look is not needed: the
-#: kernel names the disk, and the modules are listed (initramfs-tools(7), "hook scripts": /etc's run last).
-WITHOUT_UDEV = """\
-#!/bin/sh
-test "$1" != prereqs || exit 0
-set -e
-cd "$DESTDIR"
-rm -r scripts/init-top/udev usr/bin/udevadm usr/lib/udev usr/lib/systemd
-rm -rf usr/lib/*/systemd
-sed -i /^udevadm/d scripts/init-bottom/udev
+chroot "$rootmnt" sh -c 'tar --extract --file=- --directory=/ && sync && touch /etc/.identity' < /dev/disk/by-id/virtio-identity
 """
 #: What udev would load for a processor and a board of which a node has no use.
-BLACKLIST = "".join(
-    f"blacklist {module}\n"
-    for module in (
-        "kvm_amd", "kvm_intel", "powernow_k8", "pcspkr", "psmouse", "ahci", "crct10dif_pclmul", "crc32_pclmul",
-        "ghash_clmulni_intel", "sha512_ssse3", "sha256_ssse3", "sha1_ssse3", "aesni_intel",
-    )
-)  # fmt: skip
-#: The devices that udev has something to do for: a driver to load, a name to give, a service to start (a login on the
-#: serial console, the guest agent). Screens without a login and parts of the board are ten times as many (udevadm(8)).
-COLDPLUG = """\
-[Service]
-ExecStart=
-ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=net --subsystem-match=pci \\
---subsystem-match=virtio --subsystem-match=virtio-ports
-ExecStart=-udevadm trigger --action=add --subsystem-match=tty --sysname-match=tty[SA]*
-"""
-#: What systemd would do at a first boot, mount for nobody or generate from what is not there (systemd.generator(7)) takes
-#: half a minute where it is emulated. pam_systemd would ask at each login for a logind that is masked, and apt would look
-#: for questions in each package, which the image answers itself (debconf(7), "noninteractive").
+BLACKLIST = "".join(f"blacklist {module}\n" for module in ("kvm_amd", "kvm_intel", "powernow_k8", "pcspkr", "psmouse", "ahci"))
+#: What systemd would do at a first boot, or mount for nobody, takes half a minute where it is emulated.
 CUSTOMIZE = """\
 set -e
 systemctl unmask systemd-modules-load.service
 systemctl mask dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount run-lock.mount \\
-ifupdown-pre.service systemd-pstore.service systemd-random-seed.service systemd-journal-flush.service \\
-kmod-static-nodes.service systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service \\
-systemd-udev-load-credentials.service proc-sys-fs-binfmt_misc.automount systemd-binfmt.service \\
-systemd-hostnamed.socket systemd-sysext.socket systemd-creds.socket 2>/dev/null
-mkdir -p /etc/systemd/system-generators
-for name in debug gpt-auto hibernate-resume rc-local run ssh system-update sysv tpm2; do
-  ln -s /dev/null /etc/systemd/system-generators/systemd-$name-generator
-done
-pam-auth-update --package --remove systemd
-rm -rf /var/log/apt /var/log/*.log /var/lib/apt/lists/* /etc/apt/apt.conf.d/70debconf
+ifupdown-pre.service systemd-pstore.service systemd-random-seed.service systemd-journal-flush.service 2>/dev/null
+rm -rf /var/log/apt /var/log/*.log /var/lib/apt/lists/*
 touch /etc/.updated /var/.updated
 """
 #: systemd gives a device or a service 90 s to appear. On a busy machine that is not enough for an emulated
@@ -100,11 +61,9 @@ PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15m
 FILES = {
     "etc/initramfs-tools/conf.d/halab": INITRAMFS,
     "etc/initramfs-tools/scripts/local-bottom/identity": IDENTITY,
-    "etc/initramfs-tools/hooks/without-udev": WITHOUT_UDEV,
     "usr/share/initramfs-tools/modules.d/halab": MODULES,
     "etc/modprobe.d/halab.conf": BLACKLIST,
     "etc/systemd/system.conf.d/patience.conf": PATIENCE,
-    "etc/systemd/system/systemd-udev-trigger.service.d/halab.conf": COLDPLUG,
 }
 
 
