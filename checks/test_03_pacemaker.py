@@ -26,7 +26,8 @@ def _status(node: Node) -> pacemaker.Status | None:
 @pytest.mark.check(
     points=1,
     hint="`systemctl start pacemaker`, after corosync",
-    more="`journalctl -u pacemaker -n 30` on that node; corosync must run there first",
+    more="`journalctl -u pacemaker -n 30` on that node, where corosync must run first; if it stays `deactivating`: "
+    "`systemctl kill --signal=KILL pacemaker`, then start it again; restart one node after another, not all at once",
     read="pacemakerd(8)",
 )
 def test_service(lab: Lab) -> None:

@@ -1,7 +1,6 @@
 """Engine ssh, on three nodes of another lab: for whoever is on their network, these are machines that exist already."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +14,6 @@ from tests.live.livelab import Live
 from tests.live.test_journey import newest
 
 POWER = Path(__file__).with_name("power.py")
-#: Settings of apt.conf(5) with which apt-get has a world of its own, in FOLDER.
-APT = """Dir::Etc::sourcelist "FOLDER/sources.list"; Dir::Etc::sourceparts "-"; APT::Sandbox::User "root";
-Dir::State::lists "FOLDER/lists"; Dir::Cache "FOLDER";
-"""
-SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {release} main\n"
 #: A user who becomes root by sudo without a password, as a cloud's images have one. The package comes on stdin.
 ADMIN = """set -e; cat > /tmp/sudo.deb; dpkg --install /tmp/sudo.deb
     useradd --create-home --shell /bin/bash admin; echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
@@ -43,15 +37,11 @@ def machines(live: Live) -> Machines:
 @pytest.fixture(scope="module")
 def sudo(live: Live, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Debian's package of that name: no chapter needs it, and no lab's mirror has it."""
-    folder = tmp_path_factory.mktemp("apt")
-    for needed in ("lists/partial", "archives/partial"):
-        (folder / needed).mkdir(parents=True)
-    mirror = live.settings.mirror or "http://deb.debian.org/debian"
-    (folder / "sources.list").write_text(SOURCE.format(mirror=mirror, release=live.settings.release))
-    (folder / "apt.conf").write_text(APT.replace("FOLDER", str(folder)))
-    fetch = "apt-get --quiet=2 update && apt-get --quiet=2 download sudo"
-    subprocess.run(["sh", "-c", fetch], cwd=folder, env=os.environ | {"APT_CONFIG": f"{folder}/apt.conf"}, check=True)
-    (package,) = folder.glob("sudo_*.deb")
+    tree = tmp_path_factory.mktemp("sudo") / "tree"
+    mirror = [live.settings.mirror] if live.settings.mirror else []  # mmdebstrap(1) knows the default one
+    unpack = ["mmdebstrap", "--mode=root", "--quiet", "--variant=extract", "--include=sudo", "--skip=essential/unlink,cleanup/apt"]
+    subprocess.run([*unpack, live.settings.release, str(tree), *mirror], check=True)
+    (package,) = (tree / "var/cache/apt/archives").glob("sudo_*.deb")
     return package.read_bytes()
 
 
