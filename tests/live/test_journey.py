@@ -127,7 +127,7 @@ def test_an_ssh_that_hangs_is_an_error_and_no_verdict_on_the_student(live: Live,
 
 
 def test_checks_during_an_election_wait_for_its_end(live: Live, tmp_path: Path) -> None:
-    # Not `restart`: a DC that ends while others already join again may wait for a transition that never ends (pacemaker 3.0.0).
+    # Not `restart`: a DC that is still ending asks who is back already for probes, and may wait 300 s for an answer (pacemaker 3.0.0).
     for verb in ("stop", "start"):
         live.within(lambda: live.lab.each(lambda node: node.check_output(f"systemctl {verb} pacemaker")))  # noqa: B023
     code, found = verdicts(live, tmp_path, "03", "05")
