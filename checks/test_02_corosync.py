@@ -162,7 +162,7 @@ def test_identities(lab: Lab) -> None:
     points=2,
     needs=("service",),
     hint="corosync stores an option that it does not know, and says nothing: look for a typing mistake",
-    more="remove that line on every node, then `systemctl restart corosync`: a reload does not forget it",
+    more="remove that line on every node, then `corosync-cfgtool -R`; a whole section that is unknown is forgotten only by a restart",
     read="corosync.conf(5)",
 )
 def test_known_options(lab: Lab) -> None:

@@ -26,8 +26,8 @@ def _status(node: Node) -> pacemaker.Status | None:
 @pytest.mark.check(
     points=1,
     hint="`systemctl start pacemaker`, after corosync",
-    more="`journalctl -u pacemaker -n 30` on that node, where corosync must run first; if it stays `deactivating`: "
-    "`systemctl kill --signal=KILL pacemaker`, then start it again; restart one node after another, not all at once",
+    more="`journalctl -u pacemaker -n 30` on that node, where corosync must run first; if it stays `deactivating`, it waits: for a "
+    "resource to stop (`crm_mon -1rf` on another node), or up to five minutes for nodes that were restarted at the same time",
     read="pacemakerd(8)",
 )
 def test_service(lab: Lab) -> None:
@@ -64,7 +64,7 @@ def test_online(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("online",),
-    hint="an election ends within dc-deadtime",
+    hint="a first start waits dc-deadtime, then it elects: within seconds, two minutes at most",
     more="a `crm_mon` that disagrees with all others was tampered with, or its pacemaker hangs: `systemctl restart pacemaker` there",
     read="crmadmin(8)",
 )
@@ -137,8 +137,8 @@ def test_unhindered(lab: Lab) -> None:
 @pytest.mark.check(
     points=2,
     needs=("online",),
-    hint="cibadmin --query on each; the newest wins when they meet",
-    more="`systemctl restart pacemaker` on the node that differs: it fetches the others' configuration",
+    hint="`cibadmin --query | head -n 1` on each: the highest admin_epoch, epoch, num_updates wins when they meet, whatever its date",
+    more="on the node that is to give way: `systemctl stop pacemaker && rm /var/lib/pacemaker/cib/cib*`, then start it again",
     read="cibadmin(8)",
 )
 def test_same_cib(lab: Lab) -> None:

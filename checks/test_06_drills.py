@@ -24,8 +24,9 @@ from invariants import (  # noqa: F401
 #: A drill begins on a cluster that is well.
 WELL = ("agreement", "all_ready", "no_failures", "no_orphans", "one_holder_each", "runs_with_the_address")
 #: Seconds that the chapter publishes: for what is neither token, consensus nor start; no gap at a power cut is longer;
-#: a pause of corosync that must be forgiven; token + consensus between these two; a monitor at least that often.
-SLACK, CEILING, PAUSE, SHORTEST, LONGEST, INTERVAL = 3.0, 9.0, 1.5, 3.0, 6.0, 10.0
+#: a pause of corosync that must be forgiven; token + consensus between these two; a monitor at least that often, with an answer
+#: in that time; how long at most a failure is remembered.
+SLACK, CEILING, PAUSE, SHORTEST, LONGEST, INTERVAL, ANSWER, DAY = 3.0, 9.0, 1.5, 3.0, 6.0, 10.0, 60.0, 86400.0
 #: What the chapter breaks, by the names in its ledger.
 DRILLS = ("move", "standby", "service killed", "address removed", "power cut", "corosync killed", "corosync paused", "partition 2:1",
           "quorum lost", "double failure", "killed again")  # fmt: skip
@@ -56,19 +57,28 @@ def killed(lab: Lab) -> Injected:
 
 @pytest.mark.check(
     points=1,
-    hint="`crm configure set WebSite.monitor.interval 5s`",
-    more="the same for ClusterIP; `crm configure show WebSite ClusterIP` shows one monitor each",
+    hint="`crm configure set WebSite.monitor.interval 5s`, and the same with `timeout`",
+    more="both for ClusterIP too; `crm configure show WebSite ClusterIP` shows one monitor each",
     read="Pacemaker Explained, resource operations",
 )
 def test_watched(lab: Lab) -> None:
-    """The cluster looks at both resources every ten seconds or more often"""
+    """The cluster looks at both resources every ten seconds or more often, and does not wait long for an answer"""
 
-    def often(node: Node) -> dict[str, str]:
+    def seldom(node: Node) -> dict[str, str]:
         cib = pacemaker.cib(node)
-        every = {name: (pacemaker.primitive(cib, name) or {}).get("monitor", "") for name in ("ClusterIP", "WebSite")}
-        return {name: text or "no monitor" for name, text in every.items() if not 0 < pacemaker.milliseconds(text) <= INTERVAL * 1000}
+        looks = {name: _look(cib, name) for name in ("ClusterIP", "WebSite")}
+        return {name: text for name, text in looks.items() if text}
 
-    on_every_node(lab, often, {}, expected=f"a monitor every {INTERVAL:g} s, or more often", show="crm configure show WebSite ClusterIP")
+    on_every_node(lab, seldom, {}, expected=f"a monitor every {INTERVAL:g} s, or more often, with a timeout of {ANSWER:g} s at most",
+                  show="crm configure show WebSite ClusterIP")  # fmt: skip
+
+
+def _look(cib: Element, name: str) -> str:
+    """What is wrong with the monitor of a resource; empty when nothing is."""
+    interval, timeout = (pacemaker.primitive(cib, name) or {}).get("monitor", ""), pacemaker.patience(cib, name)
+    if not 0 < pacemaker.milliseconds(interval) <= INTERVAL * 1000:
+        return f"every {interval}" if interval else "no monitor"
+    return "" if 0 < pacemaker.milliseconds(timeout) <= ANSWER * 1000 else f"timeout {timeout}"
 
 
 @pytest.mark.check(
@@ -109,9 +119,11 @@ def test_threshold(lab: Lab, cib: Element) -> None:
     want = {"after one failure": "restarted in place", "after two": "moved to another node"}
     require(seen == want, expected=describe(want), seen=seen, show=f"crm_simulate --live-check --simulate --op-inject {key}")
     forgotten = pacemaker.milliseconds(pacemaker.meta(cib, "WebSite").get("failure-timeout", "")) / 1000
+    longest = pacemaker.longest_timeout(cib) / 1000
     seen_timeout = f"{forgotten:g} s" if forgotten else "none"
-    require(60 <= forgotten <= 3600, expected="a failure-timeout between a minute and an hour", seen=seen_timeout,
-            show="crm configure show type:rsc_defaults")  # fmt: skip
+    require(longest < forgotten <= DAY, seen=seen_timeout,
+            expected=f"a failure-timeout above {longest:g} s, which an operation may take, and of a day at most",
+            show="crm configure show type:rsc_defaults type:op_defaults")  # fmt: skip
 
 
 @pytest.mark.check(

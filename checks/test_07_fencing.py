@@ -36,6 +36,8 @@ WELL = (
     "agreement", "all_ready", "no_cores", "no_failures", "no_orphans", "one_holder_each", "runs_with_the_address",
     "enabled", "status", "watched",
 )  # fmt: skip
+#: dc-deadtime by default (Pacemaker Explained, cluster options; under `startup-fencing`: "acts as a grace period").
+GRACE = "20s"
 #: What became of a request, by fence_xvm's exit status; 1: nobody answered it.
 ANSWERS = {0: "answered", 3: "refused"}
 
@@ -190,6 +192,26 @@ def test_enabled(lab: Lab) -> None:
                   show="crm configure show type:property")  # fmt: skip
 
 
+@pytest.mark.check(
+    points=1,
+    hint="chapter 03's second for the first election is with fencing also the grace of a node that boots later than the others",
+    more="`crm configure property dc-deadtime=20s`; `startup-fencing` must be true, or not there",
+    read="Pacemaker Explained, cluster options",
+)
+def test_cold_start(lab: Lab) -> None:
+    """When all nodes start, each has time to come before it is fenced, and who does not come is fenced"""
+
+    def hasty(node: Node) -> dict[str, str]:
+        given = pacemaker.nvpairs(pacemaker.cib(node), "crm_config")
+        grace, unseen = given.get("dc-deadtime", GRACE), given.get("startup-fencing", "true")
+        waits = corosync.cmap(node).get("quorum.wait_for_all") == "1"  # no quorum, and so no fencing, before all were there
+        wrong = {} if waits or pacemaker.milliseconds(grace) >= pacemaker.milliseconds(GRACE) else {"dc-deadtime": grace}
+        return wrong if pacemaker.truth(unseen) else {**wrong, "startup-fencing": unseen}
+
+    on_every_node(lab, hasty, {}, expected=f"dc-deadtime of {GRACE} or more (or wait_for_all), startup-fencing not switched off",
+                  show="crm configure show type:property")  # fmt: skip
+
+
 # -- what the key is good for -------------------------------------------------------------------------
 
 
@@ -290,7 +312,7 @@ def test_fences(drill: Drill) -> None:
     points=3,
     needs=("fences",),
     hint="what starts the address elsewhere before the node is off? `crm configure show type:property`",
-    more="`on-fail`, `requires` and `fence-reaction` change what waits for fencing; their defaults are right",
+    more="`on-fail` and `requires` change what waits for fencing; their defaults are right",
     read="Pacemaker Explained, requires",
 )
 def test_fenced_first(drill: Drill) -> None:
@@ -321,7 +343,7 @@ def test_never_two(drill: Drill) -> None:
 @pytest.mark.check(
     points=2,
     needs=WELL,
-    hint="without quorum nobody may fence: `no-quorum-policy`",
+    hint="without quorum a node outside the own partition is not fenced, unless `no-quorum-policy` says otherwise",
     more="`crm configure property no-quorum-policy=stop`; a second node that restarted was fenced by the one that was cut off",
     read="Pacemaker Explained, no-quorum-policy",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 
 
 def view(lab: Lab) -> Status | None:
-    """The cluster's status from the first node that answers; None when none does."""
+    """The cluster's status from a node that is in it, with a DC and quorum; else from the first that answers, None when none does."""
+    answers: list[Status] = []
     for node in lab:
-        try:
+        with suppress(HalabError, StudentError):
             if node.state == "running":
-                return status(node)
-        except (HalabError, StudentError):
-            continue
-    return None
+                answers.append(status(node))
+                if answers[-1].dc and answers[-1].quorum:
+                    return answers[-1]
+    return answers[0] if answers else None
 
 
 def cluster(lab: Lab) -> Figure:
@@ -91,7 +93,7 @@ def timeline(probe: Probe) -> Figure:
                       va="top", fontsize=8, color=INK, annotation_clip=False)  # fmt: skip
     axes.set_yticks(range(len(lanes)), lanes)
     axes.set_ylim(-0.6, max(len(lanes), 1) + 0.2)
-    axes.set_xlabel("seconds; red: no answer from the virtual IP")
+    axes.set_xlabel("seconds; a line for each page, beside the node that it came from; red: no answer from the virtual IP", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     plt.close(figure)

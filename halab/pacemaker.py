@@ -125,13 +125,38 @@ def primitive(cib: ElementTree.Element, name: str) -> dict[str, str] | None:
     """agent (`class:provider:type`), its parameters, and `monitor` (the interval); None: no such resource."""
     for r in cib.iterfind(".//primitive"):
         if r.get("id") == name:
-            template = [t for t in cib.iterfind(".//template") if t.get("id") == r.get("template")]
-            parts = [*template, r]  # what a primitive says itself goes before its template
+            parts = _parts(cib, r)
             agent = ":".join(filter(None, (parts[0].get("class"), parts[0].get("provider"), parts[0].get("type"))))
             params = {p.get("name", ""): p.get("value", "") for part in parts for p in part.iterfind("./instance_attributes/nvpair")}
-            monitors = [op.get("interval", "") for part in reversed(parts) for op in part.iterfind("./operations/op") if _watches(op)]
+            monitors = [op.get("interval", "") for op in _monitors(parts)]
             return {"agent": agent, **params, "monitor": monitors[0] if monitors else ""}
     return None
+
+
+def _parts(cib: ElementTree.Element, primitive: ElementTree.Element) -> list[ElementTree.Element]:
+    """Its template, and the primitive: what it says itself goes before its template."""
+    return [*(t for t in cib.iterfind(".//template") if t.get("id") == primitive.get("template")), primitive]
+
+
+def _monitors(parts: list[ElementTree.Element]) -> list[ElementTree.Element]:
+    return [op for part in reversed(parts) for op in part.iterfind("./operations/op") if _watches(op)]
+
+
+def patience(cib: ElementTree.Element, name: str) -> str:
+    """How long the monitor of a resource waits for an answer: by its own timeout, else by that of all operations."""
+    ours = [op for r in cib.iterfind(".//primitive") if r.get("id") == name for op in _monitors(_parts(cib, r))]
+    return (ours[0].get("timeout") if ours else None) or default_timeout(cib)
+
+
+def default_timeout(cib: ElementTree.Element) -> str:
+    """The timeout of operations that have none of their own; 20 s when nobody says so (Pacemaker Explained, operations)."""
+    return nvpairs(cib, "op_defaults").get("timeout", "20s")
+
+
+def longest_timeout(cib: ElementTree.Element) -> int:
+    """The longest that any operation of any resource may take, in ms."""
+    given = [op.get("timeout", "") for op in cib.iterfind("./configuration/resources//op")]
+    return max(milliseconds(text) for text in [*given, default_timeout(cib)])
 
 
 def _watches(op: ElementTree.Element) -> bool:

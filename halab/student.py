@@ -31,7 +31,7 @@ Begin with [01-environment](01-environment.ipynb), and go on in order.
 
 - Run a chapter's cells from the top. Where a cell says `your_answer_is_missing`, the task stands above it: put your answer in
   place of those two lines and run it.
-- The locked cell that follows an exercise checks it. What is red says what was expected, what was seen, and gives a hint; on
+- A locked cell, right after an exercise or further down, checks it. What is red says what was expected, what was seen, and gives a hint; on
   the second try, a stronger one.
 - After a try, `halab.solution("NAME")` in a new cell shows one way to do it.
 - When nothing helps: `halab reset NN-chapter` in a terminal brings the lab to the start of that chapter, with all before it done.

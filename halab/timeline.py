@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from halab.lab import Sight
 from halab.palette import BAD, INK, OFF, PALE, SERIES
@@ -19,7 +20,7 @@ TERMS = {"detection": SERIES[2], "consensus": SERIES[3], "decision": OFF, "fenci
 TOLD = {"token lost": "token lost", "membership": "new membership", "quorum lost": "quorum lost", "transition": "transition",
         "fenced": "fenced", "starting": "start", "started": "started"}  # fmt: skip
 #: Names of events stand on so many levels, so that none covers another; so many characters fill a line.
-LEVELS, CHARACTERS = 4, 100
+LEVELS, CHARACTERS = 6, 100
 
 
 def explained(probe: Probe) -> Figure:
@@ -38,6 +39,7 @@ def explained(probe: Probe) -> Figure:
     if probe.terms:
         lanes += ["predicted", "measured"]
         _terms(axes, len(names), probe)
+        _colours(axes, probe.terms.parts)
     _events(axes, rows, probe)
     axes.set_yticks(range(rows), lanes)
     axes.set_ylim(-0.6, rows + 1.7)
@@ -91,6 +93,12 @@ def _terms(axes, lane: int, probe: Probe) -> None:
         at += length
 
 
+def _colours(axes, terms: Iterable[str]) -> None:
+    """Which colour is which term: a short one has no room for its name."""
+    patches = [Patch(color=TERMS[name], label=name) for name in terms]
+    axes.legend(handles=patches, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(TERMS), frameon=False, fontsize=7.5)
+
+
 def _bar(axes, lane: int, at: float, length: float, colour: str, name: str, whole: float) -> None:
     axes.barh(lane, length, left=at, height=0.55, color=colour, lw=0)
     words = [name] * (length * 1.3 * CHARACTERS > len(name) * whole) + [f"{length:.1f}"] * (length * CHARACTERS > 3 * whole)
@@ -109,4 +117,4 @@ def _events(axes, top: int, probe: Probe) -> None:
         level = next((k for k, end in enumerate(ends) if end <= at), ends.index(min(ends)))
         ends[level] = at + len(text) * _end(probe) / CHARACTERS
         axes.axvline(at, color=colour, lw=1, ls=style, zorder=0.5)
-        axes.text(at, top + 1.6 - 0.5 * level, f" {text}", ha="left", va="top", fontsize=7.5, color=colour)
+        axes.text(at, top + 1.6 - 0.32 * level, f" {text}", ha="left", va="top", fontsize=7.5, color=colour)

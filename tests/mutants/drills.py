@@ -55,6 +55,13 @@ def apache_watched_every_minute(lab: Lab) -> Iterator[None]:
         yield
 
 
+@mutant("06/watched", AFTER_WATCHED)
+def a_look_of_four_minutes(lab: Lab) -> Iterator[None]:
+    """Apache's monitor has the timeout of all operations again: one that hangs may go unnoticed for four minutes."""
+    with configured(lab, "crm configure set WebSite.monitor.timeout 240s"):
+        yield
+
+
 @mutant("06/service_killed 06/threshold")
 def failures_ignored(lab: Lab) -> Iterator[None]:
     """`on-fail=ignore` for Apache's monitor: the cluster sees that it is dead, and does nothing."""
@@ -80,6 +87,13 @@ def a_threshold_of_one(lab: Lab) -> Iterator[None]:
 def failures_never_forgotten(lab: Lab) -> Iterator[None]:
     """There is no failure-timeout: two failures in a year move the service."""
     with configured(lab, "crm_attribute --type rsc_defaults --name failure-timeout --delete"):
+        yield
+
+
+@mutant("06/threshold")
+def failures_forgotten_too_soon(lab: Lab) -> Iterator[None]:
+    """A failure is forgotten after two minutes, and an operation may take four."""
+    with configured(lab, "crm configure rsc_defaults failure-timeout=2min"):
         yield
 
 

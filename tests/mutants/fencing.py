@@ -9,6 +9,7 @@ from halab.lab import Lab
 from halab.node import Node
 from halab.wait import eventually
 from tests.mutants import everywhere, holder, mutant, road
+from tests.mutants.corosync import reloaded
 from tests.mutants.pacemaker import configured
 
 STAGE = "07"
@@ -79,6 +80,20 @@ def _config(lab: Lab, text: str) -> Iterator[None]:
 def fencing_off(lab: Lab) -> Iterator[None]:
     """A device is there, and the stopgap of chapter 03 as well."""
     with configured(lab, "crm_attribute --type crm_config --name stonith-enabled --update false"):
+        yield
+
+
+@mutant("07/cold_start")
+def a_second_for_who_boots_late(lab: Lab) -> Iterator[None]:
+    """Chapter 03's short first election was left in place: who boots a second later than the others is fenced."""
+    with configured(lab, "crm configure property dc-deadtime=1s"):
+        yield
+
+
+@mutant("07/cold_start")
+def startup_fencing_off(lab: Lab) -> Iterator[None]:
+    """Nodes that nobody has seen since the start are taken for off, and not fenced."""
+    with configured(lab, "crm configure property startup-fencing=false"):
         yield
 
 
@@ -299,6 +314,13 @@ def a_device_for_each_node(lab: Lab) -> Iterator[None]:
         commands += [f"crm --force configure primitive {one} stonith:fence_xvm params {params} op monitor interval=60s"]
         commands += [f"crm configure location {one}-elsewhere {one} -inf: {node.name}"]
     with configured(lab, *commands):
+        yield
+
+
+@road
+def a_first_start_that_waits_for_all(lab: Lab) -> Iterator[None]:
+    """corosync gives no quorum before all nodes were there: then the first election may be short."""
+    with reloaded(lab, "s/provider:.*/&\\n  wait_for_all: 1/"), configured(lab, "crm configure property dc-deadtime=1s"):
         yield
 
 

@@ -1,6 +1,12 @@
 """Pictures, as far as they need no lab: what is in them."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from halab import draw
+from halab.errors import StudentError
 from halab.totem import Trade
 
 
@@ -14,3 +20,19 @@ def test_the_curve_has_what_was_forgiven_and_what_was_not() -> None:
         "pause of corosync that was forgiven": [1.8, 2.9],
         "pause that was not": [4.0],
     }
+
+
+def test_the_cluster_is_drawn_as_a_node_with_dc_and_quorum_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, off = SimpleNamespace(state="running", dc=None, quorum=False), SimpleNamespace(state="shut off")
+    broken, whole = SimpleNamespace(state="running"), SimpleNamespace(state="running", dc="b", quorum=True)
+
+    def status(node: SimpleNamespace) -> SimpleNamespace:
+        if node is broken:
+            raise StudentError("pacemaker runs", "it does not")
+        return node
+
+    monkeypatch.setattr(draw, "status", status)
+    for lab, seen in (([alone, off, broken, whole], whole), ([broken, alone], alone), ([broken, off], None)):
+        nodes: Any = lab
+        drawn: Any = draw.view(nodes)
+        assert drawn is seen

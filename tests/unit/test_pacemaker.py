@@ -139,6 +139,17 @@ def test_a_monitor_that_is_switched_off_does_not_count() -> None:
         assert (pacemaker.primitive(cib, "x") or {})["monitor"] == seen
 
 
+def test_a_monitor_waits_as_long_as_it_says_itself_else_as_all_operations_do() -> None:
+    own, other = '<op name="monitor" interval="5s" timeout="20s"/>', '<op name="start" interval="0" timeout="5min"/>'
+    defaults = '<op_defaults><meta_attributes><nvpair name="timeout" value="240s"/></meta_attributes></op_defaults>'
+    text = "<cib><configuration>{}<resources><primitive id='x'><operations>{}</operations></primitive></resources></configuration></cib>"
+    seen = {}
+    for given, operations in ((defaults, own), (defaults, own[:-16] + "/>"), ("", own[:-16] + "/>"), ("", own + other)):
+        cib = ElementTree.fromstring(text.format(given, operations))
+        seen[given, operations] = (pacemaker.patience(cib, "x"), pacemaker.longest_timeout(cib))
+    assert list(seen.values()) == [("20s", 240_000), ("240s", 240_000), ("20s", 20_000), ("20s", 300_000)]
+
+
 def test_a_resource_in_maintenance_is_unmanaged_and_a_standby_node_is_not_ready() -> None:
     nodes = '<nodes><node name="a" online="true"/><node name="b" online="true" standby="true"/></nodes>'
     resources = '<resources><resource id="x" active="true" managed="false"/><resource id="y" active="true" managed="true"/></resources>'
