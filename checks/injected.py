@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from halab import faults, measure, pacemaker, until
-from halab.errors import DeadlinePassed, StudentError
+from halab.errors import DeadlinePassed, StudentError, the_labs
 from halab.lab import Lab
 from halab.probe import Probe, ask
 from halab.sightings import Double
@@ -68,6 +68,7 @@ def apache_killed(lab: Lab) -> Injected:
             _restored(lab)
 
 
+@the_labs()
 def _restored(lab: Lab) -> None:
     """What the fault left in the history is cleaned up, and what it stopped without anybody's notice runs again."""
     node = lab.nodes[0]

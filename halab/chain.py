@@ -138,15 +138,17 @@ class Run:
     def _ended_early(self, name: str, kind: str, message: str) -> int:
         """Say in the run's folder why a chapter stopped; whose fault it is follows from the error's class.
 
-        An error that is not one of ours came from what the cell says: the student's."""
+        An error that is not one of ours came from what the cell says, and is the student's; but a cell is interrupted when it
+        takes longer than it may (`CELL_DEADLINE`), and libvirt is the lab's."""
         (self.folder / f"{name}.error").write_text(message + "\n")
+        kind = "LabError" if kind in ("KeyboardInterrupt", "libvirtError") else kind
         code = getattr(getattr(errors, kind, StudentError), "exit_code", StudentError.exit_code)
         graded = self.report.chapter(name)
         return max(code, graded.exit_code) if graded.checks else code
 
     def _verdict(self, name: str, code: int) -> str:
         chapter: Chapter = self.report.chapter(name)
-        word = {0: "passed", 1: "falls short", 3: "the lab failed"}[code]
+        word = {0: "passed", 1: "falls short", 2: "wrong use", 3: "the lab failed"}[code]
         error = self.folder / f"{name}.error"
         why = f" ({error.read_text().splitlines()[0]})" if error.exists() else ""
         return f"{word}, {chapter.points:g} of {chapter.max_points:g} points{why}"

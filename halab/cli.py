@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from functools import partial
 from typing import Any, NoReturn
 
@@ -31,7 +32,7 @@ from halab.door import (
 )
 from halab.engine import pick
 from halab.errors import HalabError, LabError, UsageError
-from halab.host import Host
+from halab.host import Host, readable
 from halab.image import Image
 from halab.lab import current
 from halab.lock import held
@@ -60,6 +61,9 @@ class Commands(click.Group):
         except click.ClickException as error:
             error.show()
             sys.exit(2)
+        except Exception:  # a mistake of ours, which is never the student's
+            traceback.print_exc()
+            sys.exit(LabError.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,10 +106,11 @@ def image(as_json: bool) -> int:
     as_root()
     made = Image(load())
     engine, _ = pick(made.settings.engine, Host(made.settings))
-    if not made.built:
-        machine.require(made.settings)
-        build(made, quiet=as_json)
-    engine.prepare(made, partial(build, quiet=as_json))
+    with readable():
+        if not made.built:
+            machine.require(made.settings)
+            build(made, quiet=as_json)
+        engine.prepare(made, partial(build, quiet=as_json))
     about = {"folder": str(made.folder), **made.about}
     click.echo(json.dumps(about) if as_json else f"{made} in {made.folder}, {len(about['packages'])} packages to install from")
     return 0

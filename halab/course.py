@@ -15,9 +15,10 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from halab.door import enter, go_in_fresh, only_run, owner, printer, screen
+from halab.door import go_in_again, go_in_fresh, only_run, owner, printer, screen
 from halab.errors import UsageError
 from halab.lab import current
+from halab.lock import only_one
 
 #: A file that a command writes.
 OUTPUT = click.Path(path_type=Path, dir_okay=False)
@@ -111,7 +112,8 @@ def check(
     names = [next((k for k in known if name == k or name.zfill(2) == k.split("-")[0]), "") or _no_chapter(name, known) for name in chapters]
     if more and not more.is_dir():
         raise UsageError("--checks names a folder", more, "--checks DIR")
-    lab = enter()
+    if not (lab := current()).host.inside:
+        return go_in_again()
     with tempfile.TemporaryDirectory() as folder:
         report = grading.run(names or chain.possible(known, lab.settings), Path(folder) / "report.json", more=more, verbose=verbose)
     for path, render in outputs.items():
@@ -132,16 +134,19 @@ def _no_chapter(name: str, known: list[str]) -> NoReturn:
 def drill(fault: str | None, fencing: bool, as_json: bool) -> int:
     """Inject one fault on the node that serves, measure, heal; without FAULT: list them. Example: halab drill power-cut"""
     from halab import drill as drills
+    from halab.grading import BREAKER
 
     if fault is None:
         for name, one in drills.FAULTS.items():
             screen.print(f"  {name:30}{one.about}")
         return 0
     drills.find(fault)
-    lab = enter()
+    if not (lab := current()).host.inside:
+        return go_in_again()
     if fencing and not drills.fenced(lab):
         raise UsageError("fencing is on", "stonith-enabled is false", "chapter 07, or fencing.enable(lab) of halab")
-    done = drills.run(lab, fault)
+    with only_one(lab.keys.folder / BREAKER, "a drill"):
+        done = drills.run(lab, fault)
     click.echo(json.dumps(done.measurement.json, indent=1) if as_json else done.text)
     lab.close()
     return 0

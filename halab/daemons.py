@@ -14,8 +14,9 @@ from pathlib import Path
 
 from halab import idmap
 from halab.command import run_here
+from halab.errors import DeadlinePassed
 from halab.settings import Settings
-from halab.wait import eventually
+from halab.wait import eventually, seconds
 
 #: Engine -> libvirt's driver and the address under which it answers.
 DRIVERS = {"lxc": ("lxc", "lxc:///system"), "vm": ("qemu", "qemu:///system")}
@@ -120,7 +121,8 @@ class Daemons:
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=inherits)
 
     def _until(self, what: str, *argv: str) -> None:
-        eventually(lambda: run_here(*argv, timeout=10).ok, within="daemon", every=0.02, what=what)
+        # libvirt's first answer may take it long: it tries QEMU before.
+        eventually(lambda: run_here(*argv, timeout=seconds(10)).ok, within="daemon", every=0.02, retry=(DeadlinePassed,), what=what)
 
 
 def _kvm(usable: bool) -> None:

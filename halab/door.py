@@ -3,7 +3,6 @@
 Outside the lab host a command only prepares; what it is about happens inside, as the lab's owner.
 """
 
-import fcntl
 import os
 import pwd
 import shutil
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,11 +22,12 @@ from halab import host_system
 from halab.admission import admit
 from halab.engine import pick
 from halab.errors import HostDown, MachineLacks, UsageError
-from halab.host import Host
+from halab.host import Host, readable
 from halab.host_start import start
 from halab.image import Image
 from halab.image_vm import MachineImage
 from halab.lab import Lab, current
+from halab.lock import only_one
 from halab.settings import PREFIX, Settings, load
 
 #: The exit code of what a person interrupted (bash(1), 128 + SIGINT).
@@ -107,6 +107,12 @@ def enter() -> Lab:
     return lab
 
 
+def go_in_again() -> int:
+    """This command again inside the lab host, as `go_in` does it: one that is interrupted ends in order. Its exit code."""
+    as_root()
+    return go_in(current().host, *sys.argv[1:])
+
+
 def go_in_fresh() -> int:
     """This command again inside a lab host that is started when it is not there; its exit code."""
     as_root()
@@ -116,6 +122,7 @@ def go_in_fresh() -> int:
     return go_in(host, *sys.argv[1:])
 
 
+@readable()
 def start_host(host: Host, *, agreed: bool = False) -> None:
     """Image and lab host, made when they are not there; `agreed`: what is done to machines of an inventory. Needs root."""
     settings, facts = host.settings, dict[str, object]()
@@ -182,18 +189,6 @@ def run_lock(lab: Lab) -> Path:
     return lab.keys.folder / "run.lock"
 
 
-class only_run:
+def only_run(lab: Lab) -> AbstractContextManager[None]:
     """One run at a time in a lab. Raises UsageError when another one goes on."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.path = run_lock(lab)
-
-    def __enter__(self) -> None:
-        self.file = self.path.open("w")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError("one run at a time in a lab", "another one goes on", "wait for it, or `halab down`") from None
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+    return only_one(run_lock(lab), "a run")

@@ -13,6 +13,9 @@ HalabError                    exit code
     └── CommandFailed         1   check_output: the command's exit status is not 0
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HalabError(Exception):
     """Base of all. `str()` is one message for a person, with no traceback needed to act on it."""
@@ -81,3 +84,12 @@ class StudentError(HalabError):
 
 class CommandFailed(StudentError):
     """`check_output`: the command's exit status is not 0."""
+
+
+@contextmanager
+def the_labs() -> Iterator[None]:
+    """What goes wrong in here is the lab's work: a StudentError becomes a LabError that says the same."""
+    try:
+        yield
+    except StudentError as error:
+        raise LabError(error.expected, error.seen, error.fix) from error

@@ -113,7 +113,7 @@ def drill(lab: Lab) -> Drill:
     before = fencing.clock(other)
     sightings, machines = Sightings(lab), Machines(lab, victim, time.monotonic())
     with ExitStack() as at_end:
-        at_end.callback(heal, lab)
+        at_end.callback(heal, lab, bans=False)
         sightings.start(machines.zero)
         at_end.callback(sightings.stop)
         at_end.enter_context(machines)

@@ -7,22 +7,27 @@ modules are named the same way, and its checks count as held back. How many ther
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from halab.errors import LabError, StudentError, UsageError
 from halab.lab import current
+from halab.lock import only_one
 from halab.report import Chapter, Report
 from halab.wait import IMPATIENCE, seconds
 
 CHECKS = Path(__file__).parent.parent / "checks"
-#: Seconds that the checks of one chapter may take in all.
-DEADLINE = 600
+#: Seconds that the checks of one chapter may take in all; that one which is asked to end may take to heal what it broke.
+DEADLINE, HEALING = 600, 180
+#: Chapters whose checks break the cluster, and heal it; the lock of who does so, in the lab's folder.
+BREAKING, BREAKER = ("06", "07"), "drill.lock"
 
 
 def chapters(folder: Path | None = None) -> list[str]:
@@ -42,18 +47,35 @@ def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterabl
         "--import-mode=importlib", "-o", f"pythonpath={shlex.quote(folder)}", "--rootdir", folder, "--confcutdir", folder,
         "--halab-report", str(path), *(f"--halab-only={check}" for check in only), *_files(names, more),
     ]  # fmt: skip
-    limit = seconds(DEADLINE * len(names))
-    try:
-        done = subprocess.run(argv, cwd=CHECKS, env=_environment(), capture_output=not verbose, text=True, errors="replace",
-                              timeout=limit, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise LabError("the checks end", f"still running after {limit:g} s", "halab status") from None
-    said = ((done.stdout or "") + (done.stderr or ""))[-2000:]
-    if done.returncode == pytest.ExitCode.USAGE_ERROR:
+    with only_one(current().keys.folder / BREAKER, "a drill") if set(BREAKING) & {name[:2] for name in names} else nullcontext():
+        status, said = _pytest(argv, seconds(DEADLINE * len(names)), verbose=verbose)
+    if status == pytest.ExitCode.USAGE_ERROR:
         raise UsageError("every check has a name of its own, and pytest can collect it", said, "halab check --verbose")
-    if done.returncode not in (0, 1):  # a signal's is negative
+    if status not in (0, 1):  # a signal's is negative
         raise LabError("the checks run", said, "halab check --verbose")
     return _count_held_back(Report.load(path), names, path)
+
+
+def _pytest(argv: list[str], limit: float, *, verbose: bool) -> tuple[int, str]:
+    """Exit status, and the end of what it said. Raises LabError after `limit` seconds.
+
+    A check that has broken something heals it before its process ends, also when that is asked to end: once, by us (its session
+    is its own, so that a terminal's Ctrl-C is not a second one), and with time for it."""
+    output = None if verbose else subprocess.PIPE
+    with subprocess.Popen(argv, cwd=CHECKS, env=_environment(), stdout=output, stderr=output, text=True, errors="replace",
+                          start_new_session=True) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=limit)
+        except BaseException as error:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=seconds(HEALING))
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise LabError("the checks end", f"still running after {limit:g} s", "halab status") from None
+            raise
+        finally:
+            process.kill()
+    return process.returncode, ((out or "") + (err or ""))[-2000:]
 
 
 def _environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from halab import corosync, pacemaker
-from halab.errors import DeadlinePassed, HalabError, LabError, StudentError
+from halab.errors import DeadlinePassed, HalabError, LabError, StudentError, the_labs
 from halab.lab import Sight
 from halab.probe import ask
 from halab.repair import CORES, asked, not_well, nurse, remove_address, restart, revive, unwritten, write_again
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from halab.node import Node
 
 
-def heal(lab: Lab) -> None:
+@the_labs()
+def heal(lab: Lab, *, bans: bool = True) -> None:
     """Bring the cluster back: every fault undone, all nodes members and ready, nothing left over, one holder, its page.
+
+    `bans`: constraints that `move` and `ban` left are cleared too; a check leaves them, they are the student's.
 
     Raises LabError with what is still wrong after the cluster's daemons were restarted where they were not well, or on all
     nodes when each of them was: a DC that stays busy for minutes has nobody else to blame."""
@@ -32,21 +35,21 @@ def heal(lab: Lab) -> None:
     for node in lab:  # one at a time: the others keep what it lost
         write_again(node)
     with suppress(HalabError):  # what it could not do is told below
-        tidy(lab)
+        tidy(lab, bans=bans)
     try:
-        _verify(lab, 60)
+        _verify(lab, 60, bans=bans)
     except LabError:
         lab.each(restart, tuple(node for node in lab if not_well(node)) or lab.nodes)
-        _verify(lab, "election")
+        _verify(lab, "election", bans=bans)
 
 
-def _verify(lab: Lab, within: str | float) -> None:
+def _verify(lab: Lab, within: str | float, *, bans: bool) -> None:
     def look() -> list[str]:
         # Two looks: a clean-up's probes begin a moment after it, and what is lost meanwhile is started anywhere.
         if left := stays(lambda: list(wrong(lab)), lambda left: not left, samples=2, every=seconds(0.5)):
             with suppress(HalabError):
                 lab.each(revive)
-                tidy(lab)
+                tidy(lab, bans=bans)
         return left
 
     try:
@@ -75,8 +78,8 @@ def speaker(lab: Lab) -> Node:
     raise StudentError("a node that sees quorum", "none", "corosync-quorumtool -s, on every node")
 
 
-def tidy(lab: Lab) -> None:
-    """Undo standby, maintenance and moves, clean up failures, and take the address off where the cluster has not put it."""
+def tidy(lab: Lab, *, bans: bool = True) -> None:
+    """Undo standby, maintenance and moves (`bans`), clean up failures, and take the address off where the cluster has not put it."""
     try:
         node = eventually(lambda: speaker(lab), within="election", retry=(StudentError,))
     except DeadlinePassed:
@@ -90,7 +93,7 @@ def tidy(lab: Lab) -> None:
     if "maintenance-mode" in pacemaker.nvpairs(cib, "crm_config"):
         node.check_output("crm_attribute --type crm_config --name maintenance-mode --delete")
     for constraint in pacemaker.constraints(cib):
-        if constraint.get("id", "").startswith("cli-"):
+        if bans and constraint.get("id", "").startswith("cli-"):
             node.check_output("crm_resource --clear --resource %s", constraint["rsc"])
     unnoticed = not seen.failures and ask(f"http://{lab.virtual_ip}/") is None
     if (seen.failures or unnoticed) and _settled(node):

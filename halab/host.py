@@ -28,6 +28,16 @@ INSIDE = "HALAB_INSIDE"
 NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup")
 
 
+@contextmanager
+def readable() -> Iterator[None]:
+    """What root makes in here, the lab's owner and the nodes' users can read, whatever umask(2) the caller's shell has."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 class Host:
     """The lab host of one lab, seen from anywhere: outside (as root) or inside (as the lab's owner)."""
 
@@ -146,7 +156,8 @@ class Host:
     @contextmanager
     def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """One command at a time changes a lab; a second one calls `waiting` and waits for the first."""
-        self.settings.state.mkdir(parents=True, exist_ok=True)
+        with readable():
+            self.settings.state.mkdir(parents=True, exist_ok=True)
         path = self.settings.state / f".{self.settings.name}.lock"
         with lock(path, waiting) as file:
             self.lock = (file.fileno(),)
@@ -160,7 +171,8 @@ class Host:
         if process := self.process:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-                process.wait(15)
+            # A zombie has ended too: where process 1 does not reap (in a container), it stays one.
+            eventually(lambda: self.process is None, within=15, every=0.02, what=f"the first process of lab {self.settings.name} has ended")
 
     def remove(self) -> None:
         """End the lab host, and remove what it kept. Needs root; safe when there is none."""

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from halab.errors import UsageError
+
 
 def held(path: Path) -> bool:
     """Does anybody hold this lock now?"""
@@ -21,6 +23,17 @@ def held(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+@contextmanager
+def only_one(path: Path, what: str) -> Iterator[None]:
+    """One at a time in a lab, by the lock that is this file. Raises UsageError when another one goes on."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{what} has the lab for itself", "another one goes on", "wait for it, or `halab down`") from None
+        yield
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class Measurement:
 
 
 def gap(outages: Iterable[Outage], begin: float, end: float) -> float:
-    """The longest outage that begins between these two times; 0 when none does."""
+    """The longest outage of which a part is between these two times; 0 when there is none."""
     return max((o.seconds for o in outages if o.end > begin and o.start <= end), default=0.0)
 
 

@@ -88,13 +88,6 @@ class Network:
     def set_forwarding(self, on: bool) -> None:
         self.host.check_output("sysctl -q -w net.ipv4.ip_forward=%s", int(on))
 
-    @property
-    def masquerading(self) -> bool:
-        """Is there a masquerade rule for what leaves through the uplink?"""
-        result = self.host.run("nft -j list ruleset ip")
-        rules = json.loads(result.check() or "{}").get("nftables", [])
-        return any("masquerade" in part for item in rules for part in item.get("rule", {}).get("expr", []))
-
     def set_masquerading(self, on: bool) -> None:
         """Translate the nodes' addresses to the host's own on the way out (nft(8), NAT statements)."""
         rules = f"table ip {TABLE} {{}}\ndelete table ip {TABLE}\n"

@@ -7,6 +7,7 @@
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -66,11 +67,19 @@ async def _serve(argv: tuple[str, ...], listener: socket.socket, line: Callable[
     finally:
         relay.close()
         if server.returncode is None:
-            server.terminate()
+            _end(server)
             await server.wait()
         if opened:  # what ended may have been the door only; Jupyter holds its lock until it is gone itself
             gone = partial(eventually, lambda: not held(folder / OWN / "lock"), within="daemon", what="JupyterLab ends when asked")
             await asyncio.to_thread(gone)
+
+
+def _end(server: asyncio.subprocess.Process) -> None:
+    """Ask it to end; one that went through sudo is root's, and sudo passes on what root asks."""
+    try:
+        server.terminate()
+    except PermissionError:
+        subprocess.run(["sudo", "--non-interactive", "kill", "-TERM", str(server.pid)], check=False)
 
 
 def _opens(sockets: Path, server: asyncio.subprocess.Process) -> bool:

@@ -149,7 +149,7 @@ def nurse(node: Node) -> None:
         mend(node)
         return True
 
-    eventually(work, within="election", every=1, retry=(Unreachable, DeadlinePassed), what=f"{node.name} is mended")
+    eventually(work, within="election", every=1, retry=(Unreachable, DeadlinePassed, StudentError), what=f"{node.name} is mended")
 
 
 # -- the CIB on its disk ----------------------------------------------------------------------------------

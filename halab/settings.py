@@ -25,7 +25,7 @@ PREFIX = "HALAB_"
 #: There when the kernel has a datapath for Open vSwitch.
 OVS_MODULE = Path("/sys/module/openvswitch")
 #: Set by halab itself for the processes that it starts inside the lab host.
-INTERNAL = {"HALAB_DESK", "HALAB_INSIDE", "HALAB_REPORT", "HALAB_RUN"}
+INTERNAL = {"HALAB_DESK", "HALAB_INSIDE", "HALAB_REPORT"}
 
 
 @dataclass(frozen=True)

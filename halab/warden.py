@@ -20,6 +20,7 @@ import socketserver
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,9 +28,10 @@ import psutil
 from halab import cgroups, idmap
 from halab.command import run_here
 from halab.daemons import Daemons
-from halab.errors import HalabError
+from halab.errors import DeadlinePassed, HalabError
 from halab.host import NAMESPACES
 from halab.settings import Settings
+from halab.wait import seconds
 
 #: Where this lab keeps what it has: the program's one argument.
 FOLDER = Path(sys.argv[1]) if __name__ == "__main__" else Path()
@@ -131,14 +133,21 @@ def mend() -> None:
         if not run_here("ss", "-Hltn", f"src {settings.host_address}:80", timeout=10).stdout:
             daemons.packages(about["image"], settings.host_address)
         return
-    if not run_here("virsh", "version", timeout=10).ok:
+    if not _well("virsh", "version"):
         daemons.libvirtd()
-    if settings.bridge_type == "openvswitch" and not run_here("ovs-appctl", "--timeout=5", "version", timeout=10).ok:
+    if settings.bridge_type == "openvswitch" and not _well("ovs-appctl", "--timeout=5", "version"):
         daemons.openvswitch()
     if not listens("127.0.0.1", 80):
         daemons.packages(about["image"])
     if not all(listens(settings.outside_address, port) for port in (80, 53)):
         daemons.outside()
+
+
+def _well(*argv: str) -> bool:
+    """Does a daemon answer? One that takes longer than it may does not."""
+    with suppress(DeadlinePassed):
+        return run_here(*argv, timeout=seconds(10)).ok
+    return False
 
 
 class Server(socketserver.ThreadingUnixStreamServer):

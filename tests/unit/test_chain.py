@@ -119,11 +119,14 @@ def test_a_newer_run_becomes_the_latest(run: Any) -> None:
         ("DeadlinePassed", 3),
         ("KeyError", 1),
         ("UsageError", 2),
+        ("KeyboardInterrupt", 3),  # the cell took longer than it may
+        ("libvirtError", 3),
     ],
 )
 def test_whose_fault_an_early_end_is_follows_from_the_errors_class(run: Any, kind: str, code: int) -> None:
     assert run._ended_early("02-corosync", kind, "cell 3: why\nmore") == code
     assert (run.folder / "02-corosync.error").read_text().startswith("cell 3: why")
+    assert run._verdict("02-corosync", code).endswith("points (cell 3: why)")
 
 
 FAKE = "import halab\nhalab.check = lambda chapter: print('21 of 21 points')\nhalab.check('02-corosync')"

@@ -18,6 +18,7 @@ from halab import chain, cli, course, door, grading
 from halab.errors import HalabError, LabError, MachineLacks, StudentError, UsageError
 from halab.host import Host
 from halab.lab import Lab
+from halab.lock import only_one
 from halab.report import Report
 from halab.settings import Settings
 
@@ -257,13 +258,20 @@ def test_a_fault_that_does_not_exist_needs_no_lab_to_be_refused() -> None:
     assert halab("drill", "flood").exit_code == UsageError.exit_code
 
 
+def inside_of(folder: Path) -> SimpleNamespace:
+    """A lab as a command sees it that is inside already, with its files in this folder."""
+    return SimpleNamespace(host=SimpleNamespace(inside=True), keys=SimpleNamespace(folder=folder), close=lambda: None)
+
+
 @pytest.mark.parametrize(("on", "code"), [(True, 0), (False, UsageError.exit_code)])
-def test_fencing_is_demanded_before_anything_is_broken(monkeypatch: pytest.MonkeyPatch, on: bool, code: int) -> None:
+def test_fencing_is_demanded_before_anything_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on: bool, code: int,
+) -> None:  # fmt: skip
     from halab import drill
 
     done: list[str] = []
     measured = SimpleNamespace(measurement=SimpleNamespace(json={"gap": 1.5}), text="the page was gone for 1.5 s")
-    monkeypatch.setattr(course, "enter", lambda: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(course, "current", lambda: inside_of(tmp_path))
     monkeypatch.setattr(drill, "fenced", lambda lab: on)
 
     def run(lab: object, name: str) -> SimpleNamespace:
@@ -276,6 +284,9 @@ def test_fencing_is_demanded_before_anything_is_broken(monkeypatch: pytest.Monke
     if on:
         assert "gone for 1.5 s" in found.output
         assert json.loads(halab("drill", "power-cut", "--json").output) == {"gap": 1.5}
+        with only_one(tmp_path / grading.BREAKER, "a drill"):
+            assert halab("drill", "power-cut").exit_code == UsageError.exit_code
+        assert done == ["power-cut"] * 2
 
 
 @pytest.mark.parametrize("argv", [["ls", "-h", "--json"], ["--", "ls", "-h", "--json"]])
@@ -353,7 +364,7 @@ def checked(about: dict, chapters: None, tmp_path: Path, monkeypatch: pytest.Mon
     """A lab that is entered, with two checks in chapter 02; the folder for what is written."""
     (tmp_path / "test_02_corosync.py").write_text(CHECKS)
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
-    monkeypatch.setattr(course, "enter", lambda: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(course, "current", lambda: inside_of(tmp_path))
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
 
@@ -361,7 +372,7 @@ def checked(about: dict, chapters: None, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def unchecked(checked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, where no check may run."""
-    monkeypatch.setattr(course, "enter", lambda: pytest.fail("entered the lab"))
+    monkeypatch.setattr(course, "current", lambda: pytest.fail("looked for the lab"))
     monkeypatch.setattr(grading, "run", lambda *_, **__: pytest.fail("ran checks"))
     return checked
 

@@ -41,3 +41,9 @@ def test_the_labs_failures_are_never_the_students() -> None:
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_every_error_is_described_in_a_sentence(name: str) -> None:
     assert (CLASSES[name].__doc__ or "").strip().endswith(".")
+
+
+def test_what_goes_wrong_in_the_labs_own_work_is_never_the_students() -> None:
+    with pytest.raises(errors.LabError, match="corosync starts") as seen, errors.the_labs():
+        raise errors.CommandFailed("corosync starts", "it does not")
+    assert seen.value.exit_code == 3

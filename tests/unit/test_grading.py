@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from halab import grading
 from halab.errors import LabError, UsageError
 from halab.grading import FellShort
+from halab.lab import current
+from halab.lock import only_one
 from halab.report import Check, Report
 from halab.wait import eventually
 
@@ -292,3 +295,45 @@ def test_no_check_of_that_name_is_an_error_and_no_pass(write: Write, path: Path)
     write(NEEDY)
     with pytest.raises(LabError):
         grading.run(["02-corosync"], path, only=["02-corosync/five"])
+
+
+BREAKS = """import pathlib, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    pathlib.Path({broken!r}).touch()
+    time.sleep(60)
+finally:
+    time.sleep(0.5)
+    pathlib.Path({broken!r}).unlink()
+"""
+
+
+def test_checks_that_take_too_long_are_given_time_to_heal_what_they_broke(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", BREAKS.format(broken=str(tmp_path / "broken"))]
+    with pytest.raises(LabError, match="still running after 2 s"):
+        grading._pytest(argv, 2, verbose=False)
+    assert not (tmp_path / "broken").exists()
+
+
+def test_checks_that_are_interrupted_are_given_time_to_heal_what_they_broke(tmp_path: Path) -> None:
+    broken, me = tmp_path / "broken", os.getpid()
+
+    def interrupt() -> None:
+        eventually(broken.exists, within=20)
+        os.kill(me, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        grading._pytest([sys.executable, "-c", BREAKS.format(broken=str(broken))], 60, verbose=True)
+    thread.join()
+    assert not broken.exists()
+
+
+def test_two_that_break_the_cluster_do_not_meet(write: Write, path: Path, tmp_path: Path) -> None:
+    write("def test_it(): pass\n", "test_06_drills")
+    lab = current()
+    lab.keys.folder.mkdir(parents=True, exist_ok=True)
+    with only_one(lab.keys.folder / grading.BREAKER, "a drill"), pytest.raises(UsageError, match="another one goes on"):
+        grading.run(["06-drills"], path)
+    assert grading.run(["06-drills"], path).chapter("06-drills").exit_code == 0

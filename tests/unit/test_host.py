@@ -190,3 +190,27 @@ def test_nodes_ask_the_server_outside_for_names_or_whom_this_machine_asks(about:
         (settings.folder / "host.json").write_text(json.dumps(about | {"settings": given, "nameserver": known}))
         assert Host(load(engine="vm", host="system")).nameserver == asked
         assert Host(settings).survives  # whatever the settings of who asks
+
+
+def test_a_first_process_that_nobody_reaps_has_ended_too(settings: Settings) -> None:
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    record(settings, child, psutil.Process(child).create_time())
+    host = Host(settings)
+    assert host.process
+    host.end()
+    assert psutil.Process(child).status() == "zombie"
+    os.waitpid(child, 0)
+
+
+def test_what_root_makes_can_be_read_whatever_the_callers_umask_is(settings: Settings, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        host = Host(settings.model_copy(update={"state": tmp_path / "state"}))
+        with host.locked():
+            assert host.settings.state.stat().st_mode & 0o777 == 0o755
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)

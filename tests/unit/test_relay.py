@@ -1,4 +1,6 @@
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,3 +19,14 @@ def test_without_a_wish_any_free_port_of_this_machine_alone_will_do(monkeypatch:
         with relay._listen(None) as free:
             host, port = free.getsockname()
             assert host == "127.0.0.1" and port not in (0, relay.PORT)
+
+
+def test_what_became_root_by_sudo_is_ended_by_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError
+
+    ran: list[list[str]] = []
+    server: Any = SimpleNamespace(pid=4711, terminate=refused)
+    monkeypatch.setattr(relay.subprocess, "run", lambda argv, **_: ran.append(argv))
+    relay._end(server)
+    assert ran == [["sudo", "--non-interactive", "kill", "-TERM", "4711"]]
