@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from halab import fencing, pacemaker
-from halab.errors import DeadlinePassed, HalabError
+from halab.errors import DeadlinePassed, HalabError, LabError
 from halab.faults import heal
 from halab.fencing import Event
 from halab.hypervisor import Hypervisor
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the machines; and that each step may take.
 EVERY, PATIENCE = 0.1, 45
+#: When more of the looks than this could not see into the victim, nothing was proved.
+BLIND = 0.5
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,16 @@ def moved(looks: list[Look], victim: str) -> float | None:
     return next((look.at for look in looks if set(look.holders) - {victim}), None)
 
 
+def unseen(looks: list[Look], name: str, off: float | None) -> float:
+    """The share of the looks before its machine was off (None: of all) that could not see whether this node held the address."""
+    early = [look for look in looks if off is None or look.at < off]
+    return sum(name in look.unknown for look in early) / len(early) if early else 1.0
+
+
 def drill(lab: Lab) -> Drill:
     """Do it, some 20 s; longer when nobody is fenced. The lab is healed afterwards.
 
-    Raises LabError when there is no one holder to begin with, or the lab cannot be healed."""
+    Raises LabError when there is no one holder to begin with, when the eyes could not see it, or the lab cannot be healed."""
     name = eventually(lab.holder, within="resource", what=f"one node holds {lab.virtual_ip}") or ""
     victim, other = lab.node(name), next(node for node in lab if node.name != name)
     before = fencing.clock(other)
@@ -127,6 +135,8 @@ def drill(lab: Lab) -> Drill:
         missing = missing or _missing(f"{name} answers SSH", lambda: victim.answers) or _missing("all nodes are ready", lambda: _ready(lab))
         events = fencing.history(other, before)
     looks = sightings.looks
+    if (share := unseen(looks, name, machines.restarted.get(name))) > BLIND:
+        raise LabError(f"it is seen from outside what {name} holds", f"unknown in {share:.0%} of the looks", "halab status")
     return Drill(name, events, machines.restarted, moved(looks, name), tuple(doubles(looks)), machines.late, missing)
 
 

@@ -35,3 +35,10 @@ def test_when_another_node_first_held_the_address() -> None:
     looks = [look(0, "n1"), look(1), look(2, "n1", "n2"), look(3, "n2")]
     assert fence_drill.moved(looks, "n1") == 2
     assert fence_drill.moved(looks[:2], "n1") is None
+
+
+def test_a_victim_that_nobody_could_see_into_proves_nothing() -> None:
+    blind = [Look(at, {"n1": Sight.UNKNOWN, "n2": Sight.HELD}) for at in (1, 2, 3)]
+    assert fence_drill.unseen([look(0, "n1"), *blind], "n1", None) == 0.75
+    assert fence_drill.unseen([look(0, "n1"), *blind], "n1", 1) == 0
+    assert fence_drill.unseen([], "n1", None) == 1 > fence_drill.BLIND
