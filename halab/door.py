@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import psutil
 from rich.console import Console as Screen
@@ -189,6 +189,6 @@ def run_lock(lab: Lab) -> Path:
     return lab.keys.folder / "run.lock"
 
 
-def only_run(lab: Lab) -> AbstractContextManager[None]:
+def only_run(lab: Lab) -> AbstractContextManager[IO]:
     """One run at a time in a lab. Raises UsageError when another one goes on."""
     return only_one(run_lock(lab), "a run")

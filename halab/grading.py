@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -47,8 +48,8 @@ def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterabl
         "--import-mode=importlib", "-o", f"pythonpath={shlex.quote(folder)}", "--rootdir", folder, "--confcutdir", folder,
         "--halab-report", str(path), *(f"--halab-only={check}" for check in only), *_files(names, more),
     ]  # fmt: skip
-    with only_one(current().keys.folder / BREAKER, "a drill") if set(BREAKING) & {name[:2] for name in names} else nullcontext():
-        status, said = _pytest(argv, seconds(DEADLINE * len(names)), verbose=verbose)
+    with only_one(current().keys.folder / BREAKER, "a drill") if set(BREAKING) & {name[:2] for name in names} else nullcontext() as held:
+        status, said = _pytest(argv, seconds(DEADLINE * len(names)), verbose=verbose, held=held)
     if status == pytest.ExitCode.USAGE_ERROR:
         raise UsageError("every check has a name of its own, and pytest can collect it", said, "halab check --verbose")
     if status not in (0, 1):  # a signal's is negative
@@ -56,14 +57,17 @@ def run(names: list[str], path: Path, *, more: Path | None = None, only: Iterabl
     return _count_held_back(Report.load(path), names, path)
 
 
-def _pytest(argv: list[str], limit: float, *, verbose: bool) -> tuple[int, str]:
+def _pytest(argv: list[str], limit: float, *, verbose: bool, held: IO | None = None) -> tuple[int, str]:
     """Exit status, and the end of what it said. Raises LabError after `limit` seconds.
 
     A check that has broken something heals it before its process ends, also when that is asked to end: once, by us (its session
-    is its own, so that a terminal's Ctrl-C is not a second one), and with time for it."""
+    is its own, so that a terminal's Ctrl-C is not a second one), and with time for it. When this process is killed, it is asked
+    as well; until it has ended it holds the lock `held`."""
     output = None if verbose else subprocess.PIPE
-    with subprocess.Popen(argv, cwd=CHECKS, env=_environment(), stdout=output, stderr=output, text=True, errors="replace",
-                          start_new_session=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        ["setpriv", "--pdeathsig", "INT", *argv], cwd=CHECKS, env=_environment(), stdout=output, stderr=output, text=True,
+        errors="replace", start_new_session=True, pass_fds=[held.fileno()] if held else [],
+    ) as process:  # fmt: skip
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:

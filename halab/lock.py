@@ -26,14 +26,14 @@ def held(path: Path) -> bool:
 
 
 @contextmanager
-def only_one(path: Path, what: str) -> Iterator[None]:
+def only_one(path: Path, what: str) -> Iterator[IO]:
     """One at a time in a lab, by the lock that is this file. Raises UsageError when another one goes on."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{what} has the lab for itself", "another one goes on", "wait for it, or `halab down`") from None
-        yield
+        yield file
 
 
 @contextmanager

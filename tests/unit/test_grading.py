@@ -16,6 +16,7 @@ from halab import grading
 from halab.errors import LabError, UsageError
 from halab.grading import FellShort
 from halab.lab import current
+from halab.lock import held as held_by_anybody
 from halab.lock import only_one
 from halab.report import Check, Report
 from halab.wait import eventually
@@ -328,6 +329,21 @@ def test_checks_that_are_interrupted_are_given_time_to_heal_what_they_broke(tmp_
         grading._pytest([sys.executable, "-c", BREAKS.format(broken=str(broken))], 60, verbose=True)
     thread.join()
     assert not broken.exists()
+
+
+def test_checks_whose_grader_is_killed_heal_what_they_broke_and_hold_the_lock_until_then(tmp_path: Path) -> None:
+    broken, lock = tmp_path / "broken", tmp_path / "lock"
+    argv = [sys.executable, "-c", BREAKS.format(broken=str(broken))]
+    if not (grader := os.fork()):
+        with only_one(lock, "a drill") as held:
+            grading._pytest(argv, 60, verbose=False, held=held)
+        os._exit(0)
+    eventually(broken.exists, within=20)
+    os.kill(grader, signal.SIGKILL)
+    os.waitpid(grader, 0)
+    assert held_by_anybody(lock)
+    eventually(lambda: not broken.exists(), within=20)
+    eventually(lambda: not held_by_anybody(lock), within=20)
 
 
 def test_two_that_break_the_cluster_do_not_meet(write: Write, path: Path, tmp_path: Path) -> None:
