@@ -13,7 +13,7 @@ lab: setup ## JupyterLab inside the lab host, in your browser; your own copies o
 	$(PY) -m halab lab
 
 test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
-	@sh .ci/setup chromium openvswitch-switch slirp4netns
+	@sh .ci/setup chromium openvswitch-switch slirp4netns sudo
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 	$(PY) -m pytest tests/unit tests/notebooks tests/live/test_machine.py
 	@$(MAKE) --jobs=2 --output-sync=line test-chapters test-lab # labs of their own, side by side: both mostly wait

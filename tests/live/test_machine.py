@@ -14,6 +14,9 @@ import psutil
 import pytest
 
 from halab.cgroups import ROOT
+from halab.desk import OWN
+from halab.lock import held
+from halab.wait import eventually
 from tests.live.livelab import REPOSITORY, finish
 
 
@@ -98,6 +101,8 @@ def new_user():
         rules = [f"Defaults:{n} env_keep += PYTHONPATH\n{n} ALL=(ALL:ALL) NOPASSWD: ALL\n" for n in made]
         sudoers.write_text("".join(rules))
         sudoers.chmod(0o440)
+        if subprocess.run(["setpriv", f"--reuid={name}", "--clear-groups", "sudo", "--non-interactive", "true"], check=False).returncode:
+            pytest.skip("sudo lets nobody become root on this machine")
         return pwd.getpwnam(name)
 
     yield make
@@ -110,20 +115,26 @@ def new_user():
 def checkout():
     """A copy of this repository that every user can read, at a place that every user can reach."""
     folder = Path(f"/var/tmp/halab-live-{os.getpid()}")
-    shutil.copytree(REPOSITORY / "halab", folder / "halab")
+    for part in ("halab", "notebooks"):
+        shutil.copytree(REPOSITORY / part, folder / part)
     yield folder
     shutil.rmtree(folder)
 
 
-def as_user(lab, user: pwd.struct_passwd, checkout: Path, *argv: str, path: str = os.environ["PATH"]):
+def begun_as_user(lab, user: pwd.struct_passwd, checkout: Path, *argv: str, path: str = os.environ["PATH"], out=subprocess.PIPE):
+    """As one whose files nobody else may read (umask 077): the lab's must be readable all the same."""
     command = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "env", "-i"]
     env = {**lab.env, "PATH": path, "HOME": user.pw_dir, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.Popen(
         [*command, *(f"{k}={v}" for k, v in env.items()), sys.executable, "-m", "halab", *argv],
-        cwd=checkout, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=checkout, text=True, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, umask=0o077,
     )  # fmt: skip
     lab.started.append(process)
-    return finish(process)
+    return process
+
+
+def as_user(lab, user: pwd.struct_passwd, checkout: Path, *argv: str, path: str = os.environ["PATH"]):
+    return finish(begun_as_user(lab, user, checkout, *argv, path=path))
 
 
 def test_a_user_with_sudo_has_a_lab_of_their_own(new_lab, new_user, checkout):
@@ -140,7 +151,7 @@ def test_a_user_with_sudo_has_a_lab_of_their_own(new_lab, new_user, checkout):
         for path in (keys, *keys.iterdir()):
             assert path.stat().st_uid == user.pw_uid, path
         assert stat.S_IMODE(keys.stat().st_mode) == 0o700
-        assert as_user(lab, user, checkout, "ssh", "pacemaker01", "hostname").stdout == "pacemaker01\n"
+        assert as_user(lab, user, checkout, "ssh", "pacemaker01", "hostname; stat -c %a /etc").stdout.split() == ["pacemaker01", "755"]
         assert as_user(lab, user, checkout, "status").ok
         assert as_user(lab, user, checkout, "up").ok
         refused = as_user(lab, other, checkout, "up")
@@ -151,6 +162,23 @@ def test_a_user_with_sudo_has_a_lab_of_their_own(new_lab, new_user, checkout):
     assert traces(lab.name) == []
 
 
+def test_a_users_jupyterlab_that_is_asked_to_end_ends_inside_too(new_lab, new_user, checkout, tmp_path):
+    """What goes through sudo is root's, and no user can end it."""
+    user, lab, log = new_user(), new_lab(nodes=2), tmp_path / "log"
+    if as_user(lab, user, checkout, "--version").status:
+        pytest.skip(f"{sys.executable} cannot be run by another user here")
+    folder = Path(user.pw_dir) / "work"
+    with contextlib.ExitStack() as stack:
+        stack.callback(lab.halab, "down")  # before the users go
+        with log.open("w") as out:
+            desk = begun_as_user(lab, user, checkout, "lab", "--no-browser", str(folder), out=out)
+        eventually(lambda: "JupyterLab is open" in log.read_text(), within=90, what="JupyterLab is open")
+        desk.terminate()
+        assert finish(desk).status == 0
+        assert log.read_text().endswith("JupyterLab is closed; the lab goes on\n")
+        assert not held(folder / OWN / "lock")
+
+
 def test_a_user_without_sudo_is_told(new_lab, new_user, checkout, tmp_path):
     user, lab = new_user(), new_lab()
     if as_user(lab, user, checkout, "--version").status:
@@ -159,4 +187,4 @@ def test_a_user_without_sudo_is_told(new_lab, new_user, checkout, tmp_path):
     assert empty.status == 3 and "sudo" in empty.stderr and "as root" in empty.stderr
     Path(f"/etc/sudoers.d/halab-live-{os.getpid()}").unlink()
     denied = as_user(lab, user, checkout, "up")
-    assert denied.status == 3 and "halab: sudo lets you become root" in denied.stderr
+    assert denied.status == 3 and "halab: expected: sudo lets you become root" in denied.stderr
