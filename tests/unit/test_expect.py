@@ -35,7 +35,7 @@ def test_a_value_that_holds_comes_back() -> None:
 
 def test_a_value_that_does_not_hold_in_time_is_the_students() -> None:
     with pytest.raises(Mismatch, match=r"expected: three(?s:.*)observed: 2(?s:.*)shown by: crm_mon"):
-        become(lambda: 2, lambda v: v == 3, expected="three", show="crm_mon")
+        become(lambda: 2, lambda v: v == 3, expected="three", show="crm_mon", within=0.5)
 
 
 def test_a_node_that_does_not_answer_is_the_labs_and_not_the_students() -> None:
