@@ -15,7 +15,8 @@ lab: setup ## JupyterLab inside the lab host, in your browser; your own copies o
 test: ## the tests of this project (the live ones need root or sudo; those of JupyterLab drive Chromium)
 	@sh .ci/setup chromium openvswitch-switch slirp4netns sudo
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	$(PY) -m pytest tests/unit tests/notebooks tests/live/test_machine.py
+	$(PY) -m pytest --numprocesses 2 tests/unit tests/notebooks
+	$(PY) -m pytest tests/live/test_machine.py
 	@$(MAKE) --jobs=2 --output-sync=line test-chapters test-lab # labs of their own, side by side: both mostly wait
 
 CHAPTERS := $(addprefix tests/live/test_,journey.py nbval.py nbgrader.py)

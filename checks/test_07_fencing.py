@@ -194,6 +194,7 @@ def test_enabled(lab: Lab) -> None:
 
 @pytest.mark.check(
     points=1,
+    needs=("device",),
     hint="chapter 03's second for the first election is with fencing also the grace of a node that boots later than the others",
     more="`crm configure property dc-deadtime=20s`; `startup-fencing` must be true, or not there",
     read="Pacemaker Explained, cluster options",

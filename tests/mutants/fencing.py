@@ -18,7 +18,7 @@ DRILL = "07/fences 07/fenced_first 07/never_two 07/minority_fences_nobody 07/ret
 AFTER_FENCES = "07/fenced_first 07/returns"
 AFTER_MACHINE = f"07/status {DRILL}"
 AFTER_KEY = f"07/own_machine 07/no_other_machine 07/no_other_caller 07/power_only {AFTER_MACHINE}"
-AFTER_DEVICE = f"07/watched 07/own_machine 07/enabled {AFTER_MACHINE}"
+AFTER_DEVICE = f"07/watched 07/own_machine 07/enabled 07/cold_start {AFTER_MACHINE}"
 #: Two fence agents that say yes to everything (Fence Agent API): one does nothing, one does it later.
 LIAR = """#!/bin/sh
 test "$1" = -o || asked=$(cat)
@@ -276,7 +276,7 @@ def pacemaker_that_stays_down(lab: Lab) -> Iterator[None]:
 
 @mutant(
     fails="07/agreement 07/all_ready 07/no_failures 07/no_orphans 07/key 07/key_is_secret 07/device",
-    skips=f"07/watched 07/enabled {AFTER_KEY}",
+    skips=f"07/watched 07/enabled 07/cold_start {AFTER_KEY}",
 )
 def pacemaker_stopped_on_a_fenced_node(lab: Lab) -> Iterator[None]:
     """pacemaker was stopped, in order, on a node: nobody fences that."""
